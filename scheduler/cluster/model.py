@@ -1,0 +1,131 @@
+"""Host, Vm and Snapshot: the whole cluster at one moment, immutable.
+
+The fields are the contract of `virt-scheduler snapshot` (see `virt-scheduler schema snapshot`). A field that is None
+is unknown, which is never the same as zero: what cannot be known is not acted on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from .rules import Rules
+
+
+class HostState(StrEnum):
+    """What a host may be used for."""
+
+    UP = "up"
+    MAINTENANCE = "maintenance"
+    """Cordoned or draining: nothing may move to it or start on it, its VMs may leave."""
+    UNREACHABLE = "unreachable"
+    """Its libvirt does not answer: takes part in nothing."""
+
+
+class VmState(StrEnum):
+    """What a VM is doing, as far as scheduling cares."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A libvirt host. Absent optional sets (None) are unknown and refuse nothing."""
+
+    name: str
+    cpus: int
+    """Logical CPUs."""
+    memory_mib: int
+    """All memory that the host's kernel has."""
+    state: HostState = HostState.UP
+    reserved_memory_mib: int = 0
+    """Kept for the host itself; VMs never get it."""
+    cpu_used_cores: float | None = None
+    """CPU used by everything on the host, recent mean. None: the sum of its VMs' demand is taken."""
+    cpu_features: frozenset[str] | None = None
+    cpu_model: str | None = None
+    machine_types: frozenset[str] | None = None
+    networks: frozenset[str] | None = None
+    """What a NIC can be plugged into: `network:NAME` and `bridge:NAME`."""
+    storage: frozenset[str] | None = None
+    """Active storage pools by name."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    stale: bool = False
+    """Its figures are too old to decide on: it neither gives nor receives VMs."""
+    contended_seconds: float | None = None
+    """How long its VMs have been short of CPU or memory without a break. None: not tracked, taken as long enough."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vm:
+    """A VM, wherever it is defined or runs."""
+
+    name: str
+    uuid: str
+    vcpus: int
+    memory_mib: int
+    """What the host must hold for it: its maximum while it runs."""
+    host: str | None = None
+    """Where it runs; of a stopped VM where it is defined, or None."""
+    state: VmState = VmState.RUNNING
+    cpu_demand_cores: float | None = None
+    """Cores used plus cores it waited for, recent mean. None: unknown, so no move is made because of its load."""
+    cpu_demand_high_cores: float | None = None
+    """A high percentile of the same over the window; guards a destination. None: the mean is taken."""
+    cpu_wait_ratio: float | None = None
+    """Share of time its vCPUs were ready to run but waited for a CPU, per vCPU (0..1)."""
+    memory_used_mib: float | None = None
+    """Memory that a migration has to carry. None: `memory_mib`."""
+    dirty_mib_per_s: float | None = None
+    required_cpu_features: frozenset[str] | None = None
+    """What the guest's CPU shows to it. None: unknown."""
+    cpu_missing_on: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """What the hosts' own libvirt answered, by host: empty means it can run there, else the features it lacks.
+
+    A host that is absent was not asked or could not tell; then `required_cpu_features` decides.
+    """
+    machine_type: str | None = None
+    networks: frozenset[str] = frozenset()
+    storage: frozenset[str] = frozenset()
+    movable: bool = True
+    blockers: tuple[str, ...] = ()
+    """Why it is not movable, a clause each: `PCI device 0000:3b:00.0 (hostdev)`."""
+    hold: str | None = None
+    """Why it is left alone by automatic moves for now (cooldown, a person moved it, its mode). None: it is not."""
+    destination: str | None = None
+    """Where it is migrating to right now; it takes its room on both hosts."""
+    defined_on: tuple[str, ...] = ()
+    """All hosts that hold a definition of it, where that is known."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def active(self) -> bool:
+        """Whether it takes room on its host: running or paused."""
+        return self.state is not VmState.STOPPED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The whole cluster at one moment."""
+
+    taken_at: datetime
+    hosts: tuple[Host, ...]
+    vms: tuple[Vm, ...]
+    rules: Rules = field(default_factory=Rules)
+    version: int = 1
+
+    def host(self, name: str) -> Host:
+        """The host of that name; KeyError when there is none."""
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise KeyError(name)
+
+    def vm(self, name_or_uuid: str) -> Vm:
+        """The VM of that name or UUID; KeyError when there is none or the name means several."""
+        found = [vm for vm in self.vms if name_or_uuid in (vm.uuid, vm.name)]
+        if len(found) != 1:
+            raise KeyError(name_or_uuid)
+        return found[0]

@@ -1,0 +1,143 @@
+"""The protocol between everything that decides or acts and the hypervisors of all hosts.
+
+`scheduler.hypervisor.cluster.LibvirtCluster` is the real one, `scheduler.simulation.cluster.SimulatedCluster` the one
+for tests and replay; nothing above can tell which it has. Calls raise the errors below and no others.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from .observation import DomainFacts, DomainObservation, Event, HostObservation
+
+
+class HypervisorError(Exception):
+    """A hypervisor did not do what it was asked. `host` is where, the text is for people."""
+
+    def __init__(self, host: str, text: str) -> None:
+        super().__init__(f"{host}: {text}")
+        self.host = host
+        self.text = text
+
+
+class UnreachableError(HypervisorError):
+    """The host's libvirt cannot be reached or did not answer in time: what happened there is unknown."""
+
+
+class NotFoundError(HypervisorError):
+    """There is no such domain on that host (any more)."""
+
+
+class BusyError(HypervisorError):
+    """The domain is in the middle of another operation."""
+
+
+class RefusedError(HypervisorError):
+    """The hypervisor said no, and why."""
+
+
+class DefinitionError(ValueError):
+    """A domain XML that cannot be used; the text names the place and what is wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostAddress:
+    """How a host is reached: by the daemon (`uri`), by other hosts' libvirtd (`peer_uri`), by migrated memory."""
+
+    name: str
+    uri: str
+    peer_uri: str
+    migration_address: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """A domain XML, read."""
+
+    name: str
+    uuid: str | None
+    facts: DomainFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationOptions:
+    """How to carry one VM over."""
+
+    persistent: bool
+    """It has a definition, which goes along and leaves the source."""
+    bandwidth_mib_per_s: int | None = None
+    """Cap for this migration; None: the hypervisor's own."""
+    max_downtime_ms: int = 300
+    auto_converge: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """How far a running migration is. A field is None when the hypervisor does not tell it."""
+
+    elapsed_ms: int
+    total_bytes: int | None = None
+    processed_bytes: int | None = None
+    remaining_bytes: int | None = None
+    dirty_mib_per_s: float | None = None
+    bandwidth_mib_per_s: float | None = None
+    iteration: int | None = None
+    downtime_ms: int | None = None
+    """Expected while it runs, measured once it has completed."""
+    outgoing: bool = True
+    """This host is the source."""
+
+
+class HypervisorCluster(Protocol):
+    """All hosts' hypervisors."""
+
+    async def connect(self, address: HostAddress) -> None:
+        """Take a host in and keep a connection to it, also across failures. Returns at once."""
+
+    async def disconnect(self, host: str) -> None:
+        """Let a host go."""
+
+    async def close(self) -> None:
+        """Let every host go; what they are doing goes on without us."""
+
+    def events(self) -> AsyncIterator[Event]:
+        """Everything that happens on all hosts, from now on. One consumer."""
+
+    async def observe(self, host: str) -> HostObservation:
+        """The host and all its domains now."""
+
+    async def domain(self, host: str, uuid: str) -> DomainObservation | None:
+        """One domain now, straight from the host; None when the host has none of that UUID."""
+
+    async def missing_cpu_features(self, host: str, facts: DomainFacts) -> frozenset[str] | None:
+        """What `host` lacks to run a guest with that CPU, by its libvirt's own answer; None: it cannot tell."""
+
+    def read_definition(self, xml: str) -> Definition:
+        """Parse a domain XML; DefinitionError when it cannot be used."""
+
+    async def domain_xml(self, host: str, uuid: str) -> str:
+        """The definition that a next start would use, with its secrets."""
+
+    async def define(self, host: str, xml: str) -> str:
+        """Define a domain; returns its UUID."""
+
+    async def undefine(self, host: str, uuid: str) -> None:
+        """Remove the definition of a stopped domain. Its storage is not touched."""
+
+    async def start(self, host: str, uuid: str) -> None:
+        """Start a defined domain."""
+
+    async def set_autostart(self, host: str, uuid: str, *, autostart: bool) -> None:
+        """Whether the host's libvirt starts the domain at boot."""
+
+    async def migrate(self, uuid: str, source: str, destination: str, options: MigrationOptions) -> None:
+        """Migrate live, peer to peer; returns or raises when the call ends.
+
+        The outcome is what both hosts show afterwards, not what this raised: the migration goes on without us.
+        """
+
+    async def job(self, host: str, uuid: str) -> Job | None:
+        """The domain's running migration; None when it has none."""
+
+    async def abort_job(self, host: str, uuid: str) -> None:
+        """Abort the domain's running migration; it keeps running on its source."""

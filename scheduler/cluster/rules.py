@@ -1,0 +1,69 @@
+"""Placement rules as the operator wrote them, and which VMs they speak of."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+
+class Strength(StrEnum):
+    """How binding a rule is: `must` is a hard filter, `should` a cost."""
+
+    MUST = "must"
+    SHOULD = "should"
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """VMs that belong on some hosts. `vm` is a selector (see `selects`), `hosts` are names or globs."""
+
+    vm: str
+    hosts: tuple[str, ...]
+    strength: Strength = Strength.MUST
+
+    def allows(self, host: str) -> bool:
+        """Whether `host` is among the pinned hosts."""
+        return any(fnmatchcase(host, pattern) for pattern in self.hosts)
+
+
+@dataclass(frozen=True, slots=True)
+class AntiAffinity:
+    """VMs of which at most `max_per_host` run on one host."""
+
+    vms: tuple[str, ...]
+    strength: Strength = Strength.MUST
+    max_per_host: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Affinity:
+    """VMs that run together on one host."""
+
+    vms: tuple[str, ...]
+    strength: Strength = Strength.MUST
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All placement rules of the cluster."""
+
+    pins: tuple[Pin, ...] = ()
+    anti_affinity: tuple[AntiAffinity, ...] = ()
+    affinity: tuple[Affinity, ...] = ()
+
+
+def selects(selector: str, *, name: str, uuid: str, labels: Mapping[str, str]) -> bool:
+    """Whether `selector` means this VM.
+
+    `tag:KEY` and `tag:KEY=VALUE` look at the labels in the VM's metadata; anything else is a UUID or a glob over
+    the name.
+    """
+    if selector.startswith("tag:"):
+        key, equals, value = selector.removeprefix("tag:").partition("=")
+        return key in labels and (not equals or labels[key] == value)
+    return selector.lower() == uuid.lower() or fnmatchcase(name, selector)
+
+
+def selected_by_any(selectors: Iterable[str], *, name: str, uuid: str, labels: Mapping[str, str]) -> bool:
+    """Whether at least one of `selectors` means this VM."""
+    return any(selects(selector, name=name, uuid=uuid, labels=labels) for selector in selectors)

@@ -1,0 +1,47 @@
+"""What the operator may choose about acting, with the defaults that hold without a config. Times in seconds."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Mode(StrEnum):
+    """What the daemon does by itself. What a person asks for is done in every mode."""
+
+    OBSERVE = "observe"
+    """Nothing: it watches and tells."""
+    RECOMMEND = "recommend"
+    """Moves are proposed and wait for approval."""
+    AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the gate lets through."""
+
+    max_inbound: int = 1
+    max_outbound: int = 2
+    """Migrations at the same time, per host."""
+    max_moved_ratio_per_hour: float = 0.02
+    """Part of all VMs that balancing may move in an hour, at least one VM. Drains and people are not bound by it."""
+    cooldown_seconds: float = 1800.0
+    """A VM that was moved automatically is left alone for this long, doubled for each further move within a day."""
+    max_cooldown_seconds: float = 21600.0
+    reverse_ban_seconds: float = 21600.0
+    """No automatic move back to where a VM came from."""
+    manual_move_hold_seconds: float = 21600.0
+    """A VM that a person moved stays where the person put it."""
+    warm_up_seconds: float = 300.0
+    """No balancing after the daemon's start."""
+    failure_backoff_seconds: float = 300.0
+    """After a failed migration, doubled for each further failure in a row, up to `max_cooldown_seconds`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationSettings:
+    """How migrations are run."""
+
+    bandwidth_mib_per_s: int | None = None
+    max_downtime_ms: int = 300
+    auto_converge: bool = False
+    timeout_seconds: float = 3600.0
+    """A migration that takes longer is aborted; the VM stays where it was."""

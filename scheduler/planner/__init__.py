@@ -1,0 +1,1 @@
+"""What should be: placement, balance, evacuation, what they cost, their order and their explanation. Pure."""
