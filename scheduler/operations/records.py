@@ -1,0 +1,157 @@
+"""What was decided and done, as it stands in the journal and is told by the API. Times are Unix seconds."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Trigger(StrEnum):
+    """Why something is done; a metric label."""
+
+    MANUAL = "manual"
+    """A person asked for it."""
+    BALANCE = "balance"
+    RULE = "rule"
+    """A must-rule is violated and is being restored."""
+    DRAIN = "drain"
+    AUTOSTART = "autostart"
+    """A VM was defined that asks to be placed."""
+    RECOMMENDATION = "recommendation"
+    """A person approved what was recommended."""
+    ADOPTED = "adopted"
+    """Somebody else's migration, or ours of before a restart without a journal entry."""
+
+
+class MigrationState(StrEnum):
+    """The states of one migration, in order; the last four are final."""
+
+    QUEUED = "queued"
+    """Waits for a free slot on both hosts."""
+    CHECKING = "checking"
+    MIGRATING = "migrating"
+    VERIFYING = "verifying"
+    """The call has ended; both hosts are asked what is true."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    """The VM still runs on the source."""
+    ABORTED = "aborted"
+    UNKNOWN = "unknown"
+    """Neither outcome could be established: a person should look."""
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing happens after it."""
+        return self in {self.COMPLETED, self.FAILED, self.ABORTED, self.UNKNOWN}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationRecord:
+    """One migration from request to verified outcome."""
+
+    id: int
+    vm: str
+    uuid: str
+    source: str
+    destination: str
+    trigger: Trigger
+    state: MigrationState
+    reason_code: str
+    reason: str
+    """Why it is done."""
+    requested_by: str = ""
+    cycle: str = ""
+    requested_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    predicted_seconds: float | None = None
+    duration_seconds: float | None = None
+    downtime_ms: int | None = None
+    transferred_bytes: int | None = None
+    error: str = ""
+    progress_ratio: float | None = None
+    """Of a running one, 0..1; not journalled."""
+
+
+class PlacementOutcome(StrEnum):
+    """How a placement ended; a metric label."""
+
+    STARTED = "started"
+    DRY_RUN = "dry_run"
+    REFUSED = "refused"
+    """No host can take it."""
+    FAILED = "failed"
+    """Every host that could take it failed to start it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A host on which a start was tried. `error` is empty when it worked."""
+
+    host: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementRecord:
+    """One placement: where a VM was started and why there."""
+
+    id: int
+    vm: str
+    uuid: str
+    outcome: PlacementOutcome
+    trigger: Trigger
+    at: float
+    host: str | None = None
+    reason: str = ""
+    """One sentence: why this host, or why none."""
+    requested_by: str = ""
+    cycle: str = ""
+    attempts: tuple[Attempt, ...] = ()
+    ranking: tuple[dict[str, object], ...] = ()
+    """`{"host", "score", "terms"}`, best first."""
+    refused: tuple[dict[str, object], ...] = ()
+    """`{"host", "reasons": [{"code", "text"}]}`."""
+    moves_first: tuple[dict[str, object], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What one cycle decided: one sentence, the plan's steps, and what it left alone and why."""
+
+    cycle: str
+    at: float
+    sentence: str
+    kind: str
+    """`quiet` (nothing to do), `plan` (something is done), `recommend`, `blocked` (something should be, but cannot)."""
+    plan: dict[str, object] | None = None
+    """The plan as `virt-scheduler plan --json` prints it."""
+    refused: tuple[dict[str, object], ...] = ()
+    """Steps the gate held back: `{"vm", "source", "destination", "reasons"}`."""
+
+
+class RecommendationState(StrEnum):
+    """What became of a recommendation."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    DISMISSED = "dismissed"
+    EXPIRED = "expired"
+    """The plan no longer holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """A move that waits for a person's word."""
+
+    id: int
+    vm: str
+    uuid: str
+    source: str
+    destination: str
+    trigger: Trigger
+    reason_code: str
+    reason: str
+    gain: float
+    predicted_seconds: float
+    at: float
+    cycle: str
+    state: RecommendationState = RecommendationState.PENDING

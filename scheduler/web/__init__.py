@@ -1,0 +1,1 @@
+"""HTTP: the API on the unix socket and the metrics listener."""

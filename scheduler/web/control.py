@@ -1,0 +1,150 @@
+"""What the API needs of the daemon; `scheduler.daemon.service.Service` is the real one."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..cluster.model import Snapshot
+from ..cluster.reason import Reason
+from ..operations.records import Decision, MigrationRecord, PlacementRecord, Recommendation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostStatus:
+    """One host as `hosts` shows it."""
+
+    name: str
+    state: str
+    """`up`, `maintenance` or `unreachable`."""
+    detail: str
+    """Why it is not simply up: the connection's error, `cordoned`, `draining`, `figures are 40 s old`. Else empty."""
+    uri: str
+    cpus: int | None = None
+    cpu_model: str | None = None
+    cpu_used_cores: float | None = None
+    memory_mib: int | None = None
+    reserved_memory_mib: int = 0
+    committed_memory_mib: int = 0
+    """What its VMs may use at most, with what is on its way to it."""
+    free_memory_mib: int | None = None
+    """What a VM can still get: neither reserved nor committed."""
+    vms_running: int = 0
+    inbound: int = 0
+    outbound: int = 0
+    """Migrations under way."""
+    contended_seconds: float | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """The daemon in one look."""
+
+    version: str
+    mode: str
+    ready: bool
+    started_at: float
+    cycle: str
+    cycle_at: float | None
+    sentence: str
+    """What the last cycle did, or why it did nothing."""
+    hosts_up: int
+    hosts_total: int
+    vms_running: int
+    vms_total: int
+    migrations_running: int
+    recommendations_pending: int
+    config_path: str
+    config_error: str
+    """Why the last reload was refused; empty when the file in force is the one on disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Whether a VM may be on a host: no reasons means yes."""
+
+    host: str
+    allowed: bool
+    score: float | None
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something that happened, as the event stream tells it. `id` grows by one."""
+
+    id: int
+    at: float
+    kind: str
+    """`domain`, `host`, `migration`, `placement`, `decision`, `config`."""
+    text: str
+    data: dict[str, object]
+
+
+class ControlError(Exception):
+    """A request that cannot be done. `kind` is `not_found`, `refused`, `conflict`, `invalid` or `unavailable`."""
+
+    def __init__(self, kind: str, text: str, reasons: Sequence[Reason] = ()) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.text = text
+        self.reasons = tuple(reasons)
+
+
+class Control(Protocol):
+    """The daemon's use cases. All raise ControlError. VM arguments are names, UUIDs or name globs."""
+
+    def status(self) -> Status: ...
+
+    def hosts(self) -> list[HostStatus]: ...
+
+    def snapshot(self) -> Snapshot: ...
+
+    def verdicts(self, vm: str, host: str | None) -> list[Verdict]:
+        """Why a VM may or may not be on each host (or on `host`)."""
+
+    async def place(
+        self, definitions: Sequence[str], *, host: str | None, dry_run: bool, requested_by: str
+    ) -> list[PlacementRecord]:
+        """Define and start new VMs, each on its best host."""
+
+    async def start(
+        self, vms: Sequence[str], *, host: str | None, dry_run: bool, requested_by: str
+    ) -> list[PlacementRecord]:
+        """Start defined VMs, each on its best host."""
+
+    async def migrate(
+        self, vms: Sequence[str], *, to: str | None, dry_run: bool, requested_by: str
+    ) -> list[MigrationRecord]:
+        """Check and begin migrations; returns at once. One that may not be done is returned as failed, with `error`."""
+
+    async def migrations(self, *, limit: int) -> list[MigrationRecord]:
+        """Newest first, the running ones with their progress."""
+
+    async def migration(self, migration_id: int) -> MigrationRecord: ...
+
+    async def abort(self, migration_id: int) -> MigrationRecord: ...
+
+    async def placements(self, *, limit: int) -> list[PlacementRecord]: ...
+
+    async def decisions(self, *, limit: int) -> list[Decision]: ...
+
+    async def cordon(self, host: str, *, requested_by: str) -> HostStatus:
+        """Nothing moves to it or starts on it any more."""
+
+    async def uncordon(self, host: str, *, requested_by: str) -> HostStatus: ...
+
+    async def drain(self, host: str, *, dry_run: bool, requested_by: str) -> dict[str, object]:
+        """Cordon it and move its VMs away; returns the plan, as `virt-scheduler plan --json` prints it."""
+
+    async def recommendations(self) -> list[Recommendation]: ...
+
+    async def approve(self, recommendation_id: int, *, requested_by: str) -> MigrationRecord: ...
+
+    async def dismiss(self, recommendation_id: int, *, requested_by: str) -> Recommendation: ...
+
+    async def reload(self) -> str:
+        """Read the config again; returns what changed, one line. A mistake raises `invalid` and changes nothing."""
+
+    def notices(self, after: int | None) -> AsyncIterator[Notice]:
+        """What happens from now on, or from the one after `after` where that is still remembered."""
