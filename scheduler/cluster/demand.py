@@ -1,0 +1,162 @@
+"""Demand windows: hypervisor counters become rates, rates a recent mean and a high percentile.
+
+Demand is what a VM used plus what it wanted and did not get (`vcpu.N.delay`), so that a VM on a full host is not taken
+for a modest one. Counters begin anew with every QEMU process, hence with every migration: a rate is only ever made
+from two looks at the same process. A VM's demand is remembered across hosts, its waiting is not: that was the other
+host's doing.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from math import ceil
+
+from .observation import DomainObservation, HostObservation
+
+NANOSECONDS_PER_SECOND = 1e9
+MINIMUM_SPACING_S = 0.8
+"""Two looks that are closer give a rate that is mostly noise; the later one is passed over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Cores used and cores waited for between two looks, the later at `at_s`. `waited_cores` None: not told."""
+
+    at_s: float
+    elapsed_s: float
+    host: str
+    used_cores: float
+    waited_cores: float | None
+
+    @property
+    def demand_cores(self) -> float:
+        """Used plus waited for."""
+        return self.used_cores + (self.waited_cores or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Baseline:
+    host: str
+    domain_id: int
+    at_s: float
+    cpu_time_ns: int
+    delay_ns: int | None
+
+
+@dataclass(slots=True)
+class _VmWindow:
+    baseline: _Baseline | None = None
+    rates: deque[Rate] = field(default_factory=deque)
+
+
+@dataclass(slots=True)
+class _HostWindow:
+    baseline: tuple[float, int, int] | None = None
+    """When, busy and total nanoseconds."""
+    rates: deque[Rate] = field(default_factory=deque)
+
+
+class DemandBook:
+    """The demand of every VM and the CPU use of every host over the last `window_s` seconds."""
+
+    def __init__(self, window_s: float = 900.0) -> None:
+        self._window_s = window_s
+        self._vms: dict[str, _VmWindow] = {}
+        self._hosts: dict[str, _HostWindow] = {}
+
+    def record(self, observation: HostObservation) -> None:
+        """Take in one look at one host."""
+        self._record_host(observation)
+        for domain in observation.domains:
+            if not domain.incoming:
+                self._record_domain(observation.host, observation.monotonic_s, domain)
+
+    def forget_all_but(self, uuids: set[str]) -> None:
+        """Drop the VMs that no longer exist anywhere."""
+        for uuid in self._vms.keys() - uuids:
+            del self._vms[uuid]
+
+    def demand_cores(self, uuid: str, *, now_s: float, recent_s: float) -> float | None:
+        """Mean demand over the last `recent_s` seconds (0: the last rate only). None: no rate that young."""
+        return _mean([(rate.demand_cores, rate.elapsed_s) for rate in self._recent(uuid, now_s, recent_s)])
+
+    def demand_high_cores(self, uuid: str, *, now_s: float, percentile: float) -> float | None:
+        """The `percentile` (0..1) of demand over the whole window, by nearest rank. None: nothing known."""
+        demands = sorted(rate.demand_cores for rate in self._recent(uuid, now_s, self._window_s))
+        return demands[max(0, ceil(percentile * len(demands)) - 1)] if demands else None
+
+    def wait_ratio(self, uuid: str, host: str, *, vcpus: int, now_s: float, recent_s: float) -> float | None:
+        """Share of time (0..1) its vCPUs were ready but not running on `host`, per vCPU. None: not known there."""
+        waited = [
+            (rate.waited_cores, rate.elapsed_s)
+            for rate in self._recent(uuid, now_s, recent_s)
+            if rate.host == host and rate.waited_cores is not None
+        ]
+        mean = _mean(waited)
+        return None if mean is None else min(1.0, mean / max(1, vcpus))
+
+    def host_used_cores(self, host: str, *, now_s: float, recent_s: float) -> float | None:
+        """Mean CPU use of everything on the host over the last `recent_s` seconds. None: no rate that young."""
+        window = self._hosts.get(host)
+        rates = _within(window.rates, now_s, recent_s) if window else []
+        return _mean([(rate.used_cores, rate.elapsed_s) for rate in rates])
+
+    def _recent(self, uuid: str, now_s: float, recent_s: float) -> list[Rate]:
+        window = self._vms.get(uuid)
+        return _within(window.rates, now_s, recent_s) if window else []
+
+    def _record_domain(self, host: str, at_s: float, domain: DomainObservation) -> None:
+        window = self._vms.setdefault(domain.uuid, _VmWindow())
+        if domain.domain_id is None or domain.cpu_time_ns is None:
+            if window.baseline is not None and window.baseline.host == host:
+                window.baseline = None
+            return
+        old = window.baseline
+        new = _Baseline(host, domain.domain_id, at_s, domain.cpu_time_ns, domain.vcpu_delay_ns)
+        if old is None or (old.host, old.domain_id) != (host, domain.domain_id) or new.cpu_time_ns < old.cpu_time_ns:
+            window.baseline = new
+            return
+        elapsed_s = at_s - old.at_s
+        if elapsed_s < MINIMUM_SPACING_S:
+            return
+        used = (new.cpu_time_ns - old.cpu_time_ns) / NANOSECONDS_PER_SECOND / elapsed_s
+        waited = None
+        if new.delay_ns is not None and old.delay_ns is not None and new.delay_ns >= old.delay_ns:
+            waited = (new.delay_ns - old.delay_ns) / NANOSECONDS_PER_SECOND / elapsed_s
+        window.baseline = new
+        _append(window.rates, Rate(at_s, elapsed_s, host, used, waited), self._window_s)
+
+    def _record_host(self, observation: HostObservation) -> None:
+        window = self._hosts.setdefault(observation.host, _HostWindow())
+        if observation.cpu_busy_ns is None or observation.cpu_total_ns is None:
+            window.baseline = None
+            return
+        old = window.baseline
+        new = (observation.monotonic_s, observation.cpu_busy_ns, observation.cpu_total_ns)
+        if old is None or new[1] < old[1] or new[2] < old[2]:
+            window.baseline = new
+            return
+        elapsed_s, busy_ns, total_ns = (now - before for now, before in zip(new, old, strict=True))
+        if elapsed_s < MINIMUM_SPACING_S or total_ns <= 0:
+            return
+        window.baseline = new
+        used = min(1.0, busy_ns / total_ns) * observation.facts.cpus
+        _append(window.rates, Rate(observation.monotonic_s, elapsed_s, observation.host, used, None), self._window_s)
+
+
+def _append(rates: deque[Rate], rate: Rate, window_s: float) -> None:
+    rates.append(rate)
+    while rates[0].at_s < rate.at_s - window_s:
+        rates.popleft()
+
+
+def _within(rates: deque[Rate], now_s: float, recent_s: float) -> list[Rate]:
+    """The rates of the last `recent_s` seconds, at least the last one where it is not older than a minute."""
+    found = [rate for rate in rates if rate.at_s > now_s - recent_s]
+    if not found and rates and rates[-1].at_s > now_s - max(recent_s, 60.0):
+        found = [rates[-1]]
+    return found
+
+
+def _mean(weighted: list[tuple[float, float]]) -> float | None:
+    total = sum(weight for _, weight in weighted)
+    return sum(value * weight for value, weight in weighted) / total if total > 0 else None

@@ -1,0 +1,118 @@
+"""Counters become rates, and rates windows, without ever inventing load."""
+
+import pytest
+
+from scheduler.cluster.demand import DemandBook
+from scheduler.cluster.model import VmState
+from scheduler.cluster.observation import DomainFacts, DomainObservation, HostFacts, HostObservation
+
+SECOND_NS = 1_000_000_000
+
+
+def look(at_s, *, used_s=None, delay_s=None, host="a", domain_id=1, incoming=False, busy_s=None, total_s=None):
+    """A look at one host with one domain `u` that has used and waited for so many seconds of CPU so far."""
+    domain = DomainObservation(
+        uuid="u",
+        name="vm",
+        state=VmState.RUNNING,
+        persistent=True,
+        facts=DomainFacts(vcpus=2, memory_mib=64),
+        domain_id=domain_id,
+        cpu_time_ns=None if used_s is None else int(used_s * SECOND_NS),
+        vcpu_delay_ns=None if delay_s is None else int(delay_s * SECOND_NS),
+        incoming=incoming,
+    )
+    return HostObservation(
+        host=host,
+        monotonic_s=at_s,
+        facts=HostFacts(cpus=4, memory_mib=1024),
+        domains=(domain,),
+        cpu_busy_ns=None if busy_s is None else int(busy_s * SECOND_NS),
+        cpu_total_ns=None if total_s is None else int(total_s * SECOND_NS),
+    )
+
+
+def book_of(*looks):
+    book = DemandBook(window_s=900)
+    for one in looks:
+        book.record(one)
+    return book
+
+
+def test_demand_is_used_plus_waited():
+    book = book_of(look(0, used_s=0, delay_s=0), look(10, used_s=4, delay_s=6))
+    assert book.demand_cores("u", now_s=10, recent_s=60) == pytest.approx(1.0)
+    assert book.wait_ratio("u", "a", vcpus=2, now_s=10, recent_s=60) == pytest.approx(0.3)
+
+
+def test_one_look_is_no_rate():
+    assert book_of(look(0, used_s=5, delay_s=0)).demand_cores("u", now_s=0, recent_s=60) is None
+
+
+def test_missing_counters_make_no_rate_and_are_never_zero():
+    book = book_of(look(0, used_s=0), look(10, used_s=None), look(20, used_s=8))
+    assert book.demand_cores("u", now_s=20, recent_s=60) is None
+
+
+def test_without_delay_the_wait_is_unknown_and_demand_is_what_was_used():
+    book = book_of(look(0, used_s=0), look(10, used_s=5))
+    assert book.demand_cores("u", now_s=10, recent_s=60) == pytest.approx(0.5)
+    assert book.wait_ratio("u", "a", vcpus=2, now_s=10, recent_s=60) is None
+
+
+def test_a_new_process_begins_anew():
+    book = book_of(look(0, used_s=1000), look(10, used_s=1001), look(20, used_s=0.5, domain_id=2))
+    assert book.demand_cores("u", now_s=20, recent_s=60) == pytest.approx(0.1)
+
+
+def test_demand_is_remembered_across_a_migration_but_waiting_is_not():
+    book = book_of(
+        look(0, used_s=0, delay_s=0),
+        look(10, used_s=5, delay_s=5),
+        look(11, used_s=0, delay_s=0, host="b", domain_id=7),
+    )
+    assert book.demand_cores("u", now_s=12, recent_s=60) == pytest.approx(1.0)
+    assert book.wait_ratio("u", "b", vcpus=2, now_s=12, recent_s=60) is None
+
+
+def test_the_receiving_half_of_a_migration_is_not_a_vm():
+    book = book_of(look(0, used_s=0, incoming=True), look(10, used_s=9, incoming=True))
+    assert book.demand_cores("u", now_s=10, recent_s=60) is None
+
+
+def test_looks_too_close_together_are_passed_over():
+    book = book_of(look(0, used_s=0), look(0.1, used_s=0.1), look(10, used_s=2))
+    assert book.demand_cores("u", now_s=10, recent_s=60) == pytest.approx(0.2)
+
+
+def test_the_mean_is_weighted_by_time_and_only_recent():
+    book = book_of(look(0, used_s=0), look(100, used_s=100), look(110, used_s=100), look(140, used_s=115))
+    assert book.demand_cores("u", now_s=140, recent_s=60) == pytest.approx(15 / 40)
+    assert book.demand_cores("u", now_s=140, recent_s=0) == pytest.approx(0.5)
+
+
+def test_old_rates_say_nothing_of_now():
+    book = book_of(look(0, used_s=0), look(10, used_s=10))
+    assert book.demand_cores("u", now_s=200, recent_s=60) is None
+
+
+def test_the_high_percentile_is_by_nearest_rank():
+    book = DemandBook(window_s=900)
+    used = 0.0
+    for step in range(21):
+        book.record(look(step * 10, used_s=used))
+        used += 9 if step == 19 else 1
+    assert book.demand_high_cores("u", now_s=200, percentile=0.95) == pytest.approx(0.1)
+    assert book.demand_high_cores("u", now_s=200, percentile=1.0) == pytest.approx(0.9)
+
+
+def test_host_use_is_the_busy_part_of_its_cpus():
+    book = book_of(look(0, busy_s=0, total_s=0), look(10, busy_s=10, total_s=40))
+    assert book.host_used_cores("a", now_s=10, recent_s=60) == pytest.approx(1.0)
+    assert book.host_used_cores("b", now_s=10, recent_s=60) is None
+
+
+def test_vms_that_are_gone_are_forgotten():
+    book = book_of(look(0, used_s=0), look(10, used_s=5))
+    book.forget_all_but(set())
+    assert book.demand_cores("u", now_s=10, recent_s=60) is None
