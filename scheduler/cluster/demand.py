@@ -16,6 +16,8 @@ NANOSECONDS_PER_SECOND = 1e9
 MINIMUM_SPACING_S = 0.8
 """Two looks that are closer give a rate that is mostly noise; the later one is passed over."""
 
+LAST_RATE_HOLDS_S = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -77,18 +79,18 @@ class DemandBook:
 
     def demand_cores(self, uuid: str, *, now_s: float, recent_s: float) -> float | None:
         """Mean demand over the last `recent_s` seconds (0: the last rate only). None: no rate that young."""
-        return _mean([(rate.demand_cores, rate.elapsed_s) for rate in self._recent(uuid, now_s, recent_s)])
+        return _mean([(rate.demand_cores, weight) for rate, weight in self._recent(uuid, now_s, recent_s)])
 
     def demand_high_cores(self, uuid: str, *, now_s: float, percentile: float) -> float | None:
         """The `percentile` (0..1) of demand over the whole window, by nearest rank. None: nothing known."""
-        demands = sorted(rate.demand_cores for rate in self._recent(uuid, now_s, self._window_s))
+        demands = sorted(rate.demand_cores for rate, _ in self._recent(uuid, now_s, self._window_s))
         return demands[max(0, ceil(percentile * len(demands)) - 1)] if demands else None
 
     def wait_ratio(self, uuid: str, host: str, *, vcpus: int, now_s: float, recent_s: float) -> float | None:
         """Share of time (0..1) its vCPUs were ready but not running on `host`, per vCPU. None: not known there."""
         waited = [
-            (rate.waited_cores, rate.elapsed_s)
-            for rate in self._recent(uuid, now_s, recent_s)
+            (rate.waited_cores, weight)
+            for rate, weight in self._recent(uuid, now_s, recent_s)
             if rate.host == host and rate.waited_cores is not None
         ]
         mean = _mean(waited)
@@ -98,9 +100,9 @@ class DemandBook:
         """Mean CPU use of everything on the host over the last `recent_s` seconds. None: no rate that young."""
         window = self._hosts.get(host)
         rates = _within(window.rates, now_s, recent_s) if window else []
-        return _mean([(rate.used_cores, rate.elapsed_s) for rate in rates])
+        return _mean([(rate.used_cores, weight) for rate, weight in rates])
 
-    def _recent(self, uuid: str, now_s: float, recent_s: float) -> list[Rate]:
+    def _recent(self, uuid: str, now_s: float, recent_s: float) -> list[tuple[Rate, float]]:
         window = self._vms.get(uuid)
         return _within(window.rates, now_s, recent_s) if window else []
 
@@ -149,11 +151,15 @@ def _append(rates: deque[Rate], rate: Rate, window_s: float) -> None:
         rates.popleft()
 
 
-def _within(rates: deque[Rate], now_s: float, recent_s: float) -> list[Rate]:
-    """The rates of the last `recent_s` seconds, at least the last one where it is not older than a minute."""
-    found = [rate for rate in rates if rate.at_s > now_s - recent_s]
-    if not found and rates and rates[-1].at_s > now_s - max(recent_s, 60.0):
-        found = [rates[-1]]
+def _within(rates: deque[Rate], now_s: float, recent_s: float) -> list[tuple[Rate, float]]:
+    """The rates of the last `recent_s` seconds with how many of these each speaks for.
+
+    Where there is none it is the last one, if that is not older than a minute.
+    """
+    start_s = now_s - recent_s
+    found = [(rate, min(rate.elapsed_s, rate.at_s - start_s)) for rate in rates if rate.at_s > start_s]
+    if not found and rates and rates[-1].at_s > now_s - LAST_RATE_HOLDS_S:
+        found = [(rates[-1], rates[-1].elapsed_s)]
     return found
 
 

@@ -25,7 +25,7 @@ def host(name, *domains, reachable=True, seen_at_s=100.0, cordoned=False):
     )
 
 
-def snapshot_of(*hosts, verdicts=lambda facts: {}):
+def snapshot_of(*hosts, verdicts=lambda _facts: {}):
     return assemble(NOW, hosts, DemandBook(), Windows(now_s=100.0), Rules(), verdicts)
 
 
@@ -75,5 +75,5 @@ def test_what_blocks_a_move_comes_from_the_definition():
 
 
 def test_the_hosts_answers_about_the_cpu_are_kept():
-    vm = snapshot_of(host("a", domain()), verdicts=lambda facts: {"a": frozenset(), "b": frozenset({"avx2"})}).vms[0]
+    vm = snapshot_of(host("a", domain()), verdicts=lambda _facts: {"a": frozenset(), "b": frozenset({"avx2"})}).vms[0]
     assert vm.cpu_missing_on == {"a": frozenset(), "b": frozenset({"avx2"})}

@@ -87,7 +87,7 @@ def test_looks_too_close_together_are_passed_over():
 
 def test_the_mean_is_weighted_by_time_and_only_recent():
     book = book_of(look(0, used_s=0), look(100, used_s=100), look(110, used_s=100), look(140, used_s=115))
-    assert book.demand_cores("u", now_s=140, recent_s=60) == pytest.approx(15 / 40)
+    assert book.demand_cores("u", now_s=140, recent_s=60) == pytest.approx((20 * 1.0 + 10 * 0.0 + 30 * 0.5) / 60)
     assert book.demand_cores("u", now_s=140, recent_s=0) == pytest.approx(0.5)
 
 
