@@ -1,0 +1,204 @@
+"""A snapshot as JSON: the file format that `snapshot`, `plan`, `place` and `apply` share, read strictly.
+
+Whatever cannot be a cluster is refused with the JSON path of the first mistake, what is wrong and what is allowed.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from math import isfinite
+from typing import Any, Final, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic_core import ErrorDetails, from_json, to_json
+
+from .model import Host, Snapshot, Vm
+from .rules import Affinity, AntiAffinity, Pin, Rules
+
+_T = TypeVar("_T")
+
+_READ_STRICTLY: Final = with_config(
+    ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+)
+_KINDS: Final = (Host, Vm, Pin, AntiAffinity, Affinity, Rules, Snapshot)
+for _kind in _KINDS:
+    _READ_STRICTLY(_kind)
+# How a kind's fields are reached: the part of the JSON path that stands before the field's name.
+_KIND_AT: Final[Mapping[str, type]] = {
+    "hosts": Host,
+    "vms": Vm,
+    "pins": Pin,
+    "anti_affinity": AntiAffinity,
+    "affinity": Affinity,
+    "rules": Rules,
+}
+_AT_LEAST_ONE: Final = frozenset({"cpus", "memory_mib", "vcpus", "max_per_host", "version"})
+# Told first: a misspelt field is also a missing one, and its own name says more.
+_MISSPELT: Final = frozenset({"unexpected_keyword_argument", "extra_forbidden"})
+_SNAPSHOT: Final = TypeAdapter(Snapshot)
+_VM: Final = TypeAdapter(Vm)
+
+
+class SnapshotError(ValueError):
+    """A snapshot or VM that cannot be used; one line: origin, JSON path, what is wrong, what is allowed."""
+
+    def __init__(self, origin: str, path: str, text: str) -> None:
+        super().__init__(": ".join(part for part in (origin, path, text) if part))
+        self.origin = origin
+        self.path = path
+
+
+def load_snapshot(text: str | bytes, origin: str) -> Snapshot:
+    """Read a snapshot; `origin` (a file's name) starts the message of a SnapshotError."""
+    data = _parse(text, origin)
+    for vm in _members(data, "vms"):
+        _name_as_uuid(vm)
+    snapshot = _validate(_SNAPSHOT, data, origin, Snapshot)
+    for path, problem in _problems(snapshot):
+        raise SnapshotError(origin, path, problem)
+    return snapshot
+
+
+def load_vm(text: str | bytes, origin: str) -> Vm:
+    """Read one VM that is to be placed."""
+    return _load_vm(_parse(text, origin), origin, "")
+
+
+def load_vms(text: str | bytes, origin: str) -> tuple[Vm, ...]:
+    """Read one VM or a list of VMs that are to be placed."""
+    data = _parse(text, origin)
+    if not isinstance(data, list):
+        return (_load_vm(data, origin, ""),)
+    return tuple(_load_vm(vm, origin, f"[{place}]") for place, vm in enumerate(data))
+
+
+def dump_snapshot(snapshot: Snapshot) -> str:
+    """The JSON of a snapshot: the same snapshot always gives the same text; unknown (None) fields are left out."""
+    return json.dumps(_plain(snapshot), indent=1, ensure_ascii=False) + "\n"
+
+
+def snapshot_schema() -> dict[str, Any]:
+    """The JSON Schema of a snapshot."""
+    schema = _SNAPSHOT.json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    vm = schema["$defs"]["Vm"]
+    vm["required"] = [name for name in vm["required"] if name != "uuid"]
+    vm["properties"]["uuid"]["description"] = "Absent: the name is taken."
+    return schema
+
+
+def _load_vm(data: Any, origin: str, path: str) -> Vm:
+    _name_as_uuid(data)
+    vm = _validate(_VM, data, origin, Vm, path)
+    for inner, problem in _number_problems(vm, path):
+        raise SnapshotError(origin, inner, problem)
+    return vm
+
+
+def _parse(text: str | bytes, origin: str) -> Any:
+    try:
+        return from_json(text)
+    except ValueError as error:
+        raise SnapshotError(origin, "", f"not JSON: {error}") from None
+
+
+def _members(data: Any, key: str) -> list[Any]:
+    members = data.get(key) if isinstance(data, dict) else None
+    return members if isinstance(members, list) else []
+
+
+def _name_as_uuid(vm: Any) -> None:
+    if isinstance(vm, dict) and "name" in vm:
+        vm.setdefault("uuid", vm["name"])
+
+
+def _validate(adapter: TypeAdapter[_T], data: Any, origin: str, kind: type, path: str = "") -> _T:
+    # Through JSON once more: only there does strictness still take a list for a set and a text for a time.
+    try:
+        return adapter.validate_json(to_json(data, inf_nan_mode="constants"))
+    except ValidationError as error:
+        mistakes = sorted(error.errors(include_url=False), key=lambda mistake: mistake["type"] not in _MISSPELT)
+        more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+        where = _path(mistakes[0]["loc"], path)
+        raise SnapshotError(origin, where, _wrong(mistakes[0], kind) + more) from None
+
+
+def _path(location: tuple[int | str, ...], start: str = "") -> str:
+    path = start
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return path
+
+
+def _wrong(mistake: ErrorDetails, kind: type) -> str:
+    names = [part for part in mistake["loc"][:-1] if isinstance(part, str)]
+    owner = _KIND_AT.get(names[-1], kind) if names else kind
+    match mistake["type"]:
+        case kind_of_mistake if kind_of_mistake in _MISSPELT:
+            return f"unknown field, allowed are {', '.join(field.name for field in fields(owner))}"
+        case "missing":
+            return "is missing"
+        case _:
+            shown = json.dumps(mistake["input"], default=str)
+            shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
+            return f"{mistake['msg'][0].lower()}{mistake['msg'][1:]}, not {shown}"
+
+
+def _problems(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    """What types alone do not show, as (JSON path, problem)."""
+    if snapshot.version != 1:
+        yield "version", f"is {snapshot.version}, only 1 is known"
+    if snapshot.taken_at.tzinfo is None:
+        yield "taken_at", "has no time zone, end it with Z or an offset"
+    yield from _duplicates("hosts", "name", [host.name for host in snapshot.hosts])
+    yield from _duplicates("vms", "uuid", [vm.uuid for vm in snapshot.vms])
+    known = {host.name for host in snapshot.hosts}
+    for place, host in enumerate(snapshot.hosts):
+        yield from _number_problems(host, f"hosts[{place}]")
+        if host.reserved_memory_mib > host.memory_mib:
+            yield f"hosts[{place}].reserved_memory_mib", f"is more than the {host.memory_mib} of memory_mib"
+    for place, vm in enumerate(snapshot.vms):
+        yield from _number_problems(vm, f"vms[{place}]")
+        for key, host_name in (("host", vm.host), ("destination", vm.destination)):
+            if host_name is not None and host_name not in known:
+                yield f"vms[{place}].{key}", f"{host_name!r} is not among the hosts"
+        if vm.active and vm.host is None:
+            yield f"vms[{place}].host", f"is missing, and a {vm.state.value} VM is on a host"
+    for place, rule in enumerate(snapshot.rules.anti_affinity):
+        yield from _number_problems(rule, f"rules.anti_affinity[{place}]")
+
+
+def _duplicates(owner: str, key: str, values: list[str]) -> Iterator[tuple[str, str]]:
+    first: dict[str, int] = {}
+    for place, value in enumerate(values):
+        if first.setdefault(value, place) != place:
+            yield f"{owner}[{place}].{key}", f"{value!r} is that of {owner}[{first[value]}] too, and must be its own"
+
+
+def _number_problems(item: Host | Vm | AntiAffinity, path: str) -> Iterator[tuple[str, str]]:
+    for field in fields(item):
+        value = getattr(item, field.name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        where = f"{path}.{field.name}" if path else field.name
+        least = 1 if field.name in _AT_LEAST_ONE else 0
+        if not isfinite(value) or value < least:
+            yield where, f"is {value}, allowed is {least} or more"
+        elif field.name.endswith("_ratio") and value > 1:
+            yield where, f"is {value}, allowed is 0 to 1"
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON types, sets sorted, None left out of objects."""
+    if is_dataclass(value) and not isinstance(value, type):
+        pairs = ((field.name, getattr(value, field.name)) for field in fields(value))
+        return {name: _plain(inner) for name, inner in pairs if inner is not None}
+    if isinstance(value, Mapping):
+        return {key: _plain(value[key]) for key in sorted(value)}
+    if isinstance(value, frozenset | tuple):
+        return [_plain(inner) for inner in (sorted(value) if isinstance(value, frozenset) else value)]
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return value.value if isinstance(value, Enum) else value

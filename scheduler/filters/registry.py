@@ -1,0 +1,103 @@
+"""All hard rules in one place, and the two questions that are asked of them.
+
+A static filter depends on what hosts and VMs are; a dynamic one also on where VMs are now, so a search asks it anew
+after each move, for many VMs at once (`rows`).
+"""
+
+from dataclasses import replace
+from typing import Final, Protocol
+
+import numpy as np
+
+from ..cluster.reason import Reason
+from . import (
+    affinity,
+    already_defined,
+    anti_affinity,
+    cpu_features,
+    devices,
+    host_state,
+    machine_type,
+    memory,
+    networks,
+    pins,
+    stale,
+    storage,
+)
+from .view import NOWHERE, BoolArray, IntArray, Need, View
+
+
+class Filter(Protocol):
+    """A hard rule; a module is one."""
+
+    CODE: str
+
+    def mask(self, view: View, need: Need, /) -> BoolArray:
+        """Hosts that take `need`, shape (hosts,)."""
+
+    def reason(self, view: View, need: Need, host: int, /) -> Reason:
+        """Why `host` does not; asked only where `mask` is false."""
+
+
+class DynamicFilter(Filter, Protocol):
+    """A hard rule about where VMs are."""
+
+    def rows(self, view: View, vms: IntArray, /) -> BoolArray:
+        """`mask` for each of `vms`, shape (vms, hosts)."""
+
+
+STATIC: Final[tuple[Filter, ...]] = (
+    host_state,
+    stale,
+    devices,
+    cpu_features,
+    machine_type,
+    networks,
+    storage,
+    pins,
+    already_defined,
+)
+DYNAMIC: Final[tuple[DynamicFilter, ...]] = (memory, anti_affinity, affinity)
+FILTERS: Final[tuple[Filter, ...]] = (*STATIC, *DYNAMIC)
+RULES: Final[tuple[Filter, ...]] = (pins, anti_affinity, affinity)
+"""Rules that the operator wrote: where a running VM breaks one, a move repairs it."""
+
+
+def allowed(view: View, need: Need) -> BoolArray:
+    """Hosts that every filter allows, shape (hosts,)."""
+    mask = static(view, need).copy()
+    if need.live:
+        mask[need.host] = all(bool(rule.mask(view, need)[need.host]) for rule in STATIC)
+    for rule in DYNAMIC:
+        mask &= rule.mask(view, need)
+    return mask
+
+
+def static(view: View, need: Need) -> BoolArray:
+    """Hosts that the static filters allow, shape (hosts,), not to be changed.
+
+    It is shared by all VMs of one kind, so what it says of a live VM's own host means nothing.
+    """
+    mask = view.static_mask(need)
+    if mask is None:
+        anywhere = replace(need, host=NOWHERE) if need.movable else need
+        mask = np.array([rule.mask(view, anywhere) for rule in STATIC]).all(axis=0)
+        view.keep_static_mask(need, mask)
+    return mask
+
+
+def static_rows(view: View, vms: IntArray) -> BoolArray:
+    """`static` for each of `vms`, shape (vms, hosts)."""
+    if not len(vms):
+        return np.zeros((0, len(view.hosts)), dtype=bool)
+    return np.stack([static(view, view.need(int(vm))) for vm in vms])
+
+
+def dynamic_rows(view: View, vms: IntArray) -> BoolArray:
+    """What the dynamic filters allow for each of `vms`, shape (vms, hosts)."""
+    return np.array([rule.rows(view, vms) for rule in DYNAMIC]).all(axis=0)
+
+
+def reasons(view: View, need: Need, host: int) -> tuple[Reason, ...]:
+    """Every refusal of `host`; empty when it is allowed."""
+    return tuple(rule.reason(view, need, host) for rule in FILTERS if not rule.mask(view, need)[host])

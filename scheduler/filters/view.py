@@ -1,0 +1,196 @@
+"""View: what the filters look at, as arrays over hosts and groups, and Need: what one VM requires of a host.
+
+A View is built once from a Snapshot and then follows single moves in a few array operations, so that a search can ask
+after each move what is allowed now.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cluster.model import HostState, Snapshot, Vm
+from ..cluster.rules import Affinity, AntiAffinity, Pin, Strength, selected_by_any, selects
+
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+
+NOWHERE: Final = -1
+"""In place of a host's index: on none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memberships:
+    """The rules that speak of one VM: its must-pins, and the positions of its groups in the snapshot's rules."""
+
+    pins: tuple[Pin, ...] = ()
+    anti_affinity: tuple[int, ...] = ()
+    affinity: tuple[int, ...] = ()
+    soft_pins: tuple[Pin, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What one VM requires of a host. Group members are positions in the snapshot's rules, must and should alike."""
+
+    memory_mib: int
+    host: int = NOWHERE
+    """Where it is: its room there is its own, and it never stands in its own way."""
+    live: bool = False
+    """It runs, so it takes room on `host` and would be migrated live."""
+    movable: bool = True
+    blockers: tuple[str, ...] = ()
+    required_cpu_features: frozenset[str] | None = None
+    cpu_missing_on: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    machine_type: str | None = None
+    networks: frozenset[str] = frozenset()
+    storage: frozenset[str] = frozenset()
+    defined_elsewhere: frozenset[str] = frozenset()
+    """Hosts other than its own that hold a definition of it."""
+    groups: Memberships = field(default_factory=Memberships)
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What the static filters look at: VMs that have it in common share one mask.
+
+        Where a VM is matters to them only when it cannot leave; a live VM's own host is never asked about in a search.
+        """
+        return (
+            self.live,
+            None if self.movable else self.host,
+            self.required_cpu_features,
+            frozenset(self.cpu_missing_on.items()),
+            self.machine_type,
+            self.networks,
+            self.storage,
+            self.defined_elsewhere,
+            self.groups.pins,
+        )
+
+
+class View:
+    """The hosts and VMs of a snapshot as arrays; host and VM indices are positions in the snapshot."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.hosts = snapshot.hosts
+        self.vms = snapshot.vms
+        self.anti_affinity: tuple[AntiAffinity, ...] = snapshot.rules.anti_affinity
+        self.affinity: tuple[Affinity, ...] = snapshot.rules.affinity
+        self.host_index = {host.name: index for index, host in enumerate(self.hosts)}
+        self.up: BoolArray = np.array([host.state is HostState.UP for host in self.hosts], dtype=bool)
+        self.stale: BoolArray = np.array([host.stale for host in self.hosts], dtype=bool)
+        self.groups = tuple(_memberships(snapshot, vm) for vm in self.vms)
+        self.memory_mib: IntArray = np.array([vm.memory_mib for vm in self.vms], dtype=np.int64)
+        self.active: BoolArray = np.array([vm.active for vm in self.vms], dtype=bool)
+        self.vm_host: IntArray = np.array(
+            [NOWHERE if vm.host is None else self.host_index[vm.host] for vm in self.vms], dtype=np.int64
+        )
+        self.capacity_mib: IntArray = np.array(
+            [host.memory_mib - host.reserved_memory_mib for host in self.hosts], dtype=np.int64
+        )
+        self.free_memory_mib: IntArray = self.capacity_mib.copy()
+        self.anti_affinity_counts: IntArray = np.zeros((len(self.anti_affinity), len(self.hosts)), dtype=np.int64)
+        self.affinity_counts: IntArray = np.zeros((len(self.affinity), len(self.hosts)), dtype=np.int64)
+        self._static: dict[tuple[object, ...], BoolArray] = {}
+        for index in np.flatnonzero(self.active):
+            self._occupy(int(index), int(self.vm_host[index]), 1)
+            destination = self.vms[index].destination
+            if destination is not None and destination != self.vms[index].host:
+                self._occupy(int(index), self.host_index[destination], 1)
+
+    def vm_index(self, uuid: str) -> int:
+        """The index of the VM with that UUID; KeyError when there is none."""
+        for index, vm in enumerate(self.vms):
+            if vm.uuid == uuid:
+                return index
+        raise KeyError(uuid)
+
+    def need(self, vm: int) -> Need:
+        """What that VM requires, seen from where it is now."""
+        facts = self.vms[vm]
+        return Need(
+            memory_mib=facts.memory_mib,
+            host=int(self.vm_host[vm]),
+            live=bool(self.active[vm]),
+            movable=facts.movable,
+            blockers=facts.blockers,
+            required_cpu_features=facts.required_cpu_features,
+            cpu_missing_on=facts.cpu_missing_on,
+            machine_type=facts.machine_type,
+            networks=facts.networks,
+            storage=facts.storage,
+            defined_elsewhere=frozenset(facts.defined_on) - {facts.host or ""},
+            groups=self.groups[vm],
+        )
+
+    def move(self, vm: int, host: int) -> None:
+        """Put that VM on `host`, running; what it held elsewhere is free again."""
+        if self.active[vm]:
+            self._occupy(vm, int(self.vm_host[vm]), -1)
+        self._occupy(vm, host, 1)
+        self.vm_host[vm] = host
+        self.active[vm] = True
+
+    def hold(self, vm: int, host: int) -> None:
+        """Take room for that VM on `host` beside where it is: it is on its way."""
+        self._occupy(vm, host, 1)
+
+    def release(self, vm: int, host: int) -> None:
+        """Give back what `hold` took."""
+        self._occupy(vm, host, -1)
+
+    def copy(self) -> Self:
+        """An independent view to try moves on."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        for name in ("vm_host", "active", "free_memory_mib", "anti_affinity_counts", "affinity_counts"):
+            setattr(twin, name, getattr(self, name).copy())
+        return twin
+
+    def static_mask(self, need: Need) -> BoolArray | None:
+        """The mask of `need.kind` that was kept, if any."""
+        return self._static.get(need.kind)
+
+    def keep_static_mask(self, need: Need, mask: BoolArray) -> None:
+        """Keep the mask of `need.kind`; it must not depend on where VMs are."""
+        self._static[need.kind] = mask
+
+    def others(self, counts: IntArray, need: Need) -> IntArray:
+        """`counts` over hosts of one group that `need` is a member of, itself left out."""
+        if not need.live:
+            return counts
+        others = counts.copy()
+        others[need.host] -= 1
+        return others
+
+    def _occupy(self, vm: int, host: int, sign: int) -> None:
+        self.free_memory_mib[host] -= sign * self.memory_mib[vm]
+        groups = self.groups[vm]
+        for group in groups.anti_affinity:
+            self.anti_affinity_counts[group, host] += sign
+        for group in groups.affinity:
+            self.affinity_counts[group, host] += sign
+
+
+def _memberships(snapshot: Snapshot, vm: Vm) -> Memberships:
+    rules = snapshot.rules
+    if not (rules.pins or rules.anti_affinity or rules.affinity):
+        return Memberships()
+    pins = [pin for pin in rules.pins if selects(pin.vm, name=vm.name, uuid=vm.uuid, labels=vm.labels)]
+    return Memberships(
+        pins=tuple(pin for pin in pins if pin.strength is Strength.MUST),
+        anti_affinity=_groups_of(vm, rules.anti_affinity),
+        affinity=_groups_of(vm, rules.affinity),
+        soft_pins=tuple(pin for pin in pins if pin.strength is Strength.SHOULD),
+    )
+
+
+def _groups_of(vm: Vm, rules: Sequence[AntiAffinity | Affinity]) -> tuple[int, ...]:
+    return tuple(
+        index
+        for index, rule in enumerate(rules)
+        if selected_by_any(rule.vms, name=vm.name, uuid=vm.uuid, labels=vm.labels)
+    )
