@@ -35,7 +35,7 @@ def create_app(
     app[CONTEXT] = context
     app.on_shutdown.append(_end_streams)
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, route)
+        app.router.add_route(route.method, route.path, route.handle)
     return app
 
 

@@ -60,7 +60,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One method of one path. Usable as an aiohttp handler."""
+    """One method of one path. `handle` is what aiohttp calls."""
 
     method: str
     path: str
@@ -85,7 +85,7 @@ class Route:
         """One line for people."""
         return (getdoc(self.endpoint) or "").partition("\n")[0]
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         """Read the request, call the endpoint, answer."""
         started = time.monotonic()
         context, peer = request.app[CONTEXT], await peer_of(request)
