@@ -1,0 +1,102 @@
+"""The metrics that describe the cluster as it is, made at every scrape: what has vanished is no longer told."""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from ..cluster.model import HostState, Snapshot, VmState
+from . import catalogue
+from .catalogue import Family
+from .control import HostStatus
+
+_MIB = 1024 * 1024
+_HOST_GAUGES: tuple[tuple[Family, Callable[[HostStatus], float | None]], ...] = (
+    (catalogue.HOST_UP, lambda host: float(host.state != HostState.UNREACHABLE)),
+    (catalogue.HOST_MAINTENANCE, lambda host: float(host.state == HostState.MAINTENANCE)),
+    (catalogue.HOST_CPUS, lambda host: host.cpus),
+    (catalogue.HOST_CPU_USAGE, lambda host: _ratio(host.cpu_used_cores, host.cpus)),
+    (catalogue.HOST_MEMORY_CAPACITY, lambda host: _bytes(host.memory_mib)),
+    (catalogue.HOST_MEMORY_RESERVED, lambda host: _bytes(host.reserved_memory_mib)),
+    (catalogue.HOST_MEMORY_COMMITTED, lambda host: _bytes(host.committed_memory_mib)),
+    (catalogue.HOST_MEMORY_FREE, lambda host: _bytes(host.free_memory_mib)),
+    (catalogue.HOST_VMS_RUNNING, lambda host: host.vms_running),
+    (catalogue.HOST_CONTENDED, lambda host: host.contended_seconds),
+)
+"""A value of None is unknown and makes no series."""
+
+
+class ClusterCollector(Collector):
+    """Gauges of hosts and VMs. `snapshot` gives None until the first one is taken."""
+
+    def __init__(self, snapshot: Callable[[], Snapshot | None], hosts: Callable[[], list[HostStatus]]) -> None:
+        self._snapshot = snapshot
+        self._hosts = hosts
+
+    def collect(self) -> Iterator[Metric]:
+        """The families of this moment."""
+        yield from _host_families(self._hosts())
+        snapshot = self._snapshot()
+        if snapshot is not None:
+            yield from _snapshot_families(snapshot)
+
+
+def _host_families(hosts: list[HostStatus]) -> Iterator[Metric]:
+    for family, value_of in _HOST_GAUGES:
+        gauge = _gauge(family)
+        for host in hosts:
+            value = value_of(host)
+            if value is not None:
+                gauge.add_metric([host.name], value)
+        yield gauge
+    info, in_flight = _gauge(catalogue.HOST_INFO), _gauge(catalogue.MIGRATIONS_IN_FLIGHT)
+    for host in hosts:
+        info.add_metric([host.name, host.cpu_model or ""], 1)
+        in_flight.add_metric([host.name, "inbound"], host.inbound)
+        in_flight.add_metric([host.name, "outbound"], host.outbound)
+    yield info
+    yield in_flight
+
+
+def _snapshot_families(snapshot: Snapshot) -> Iterator[Metric]:
+    timestamp = _gauge(catalogue.SNAPSHOT_TIMESTAMP)
+    timestamp.add_metric([], snapshot.taken_at.timestamp())
+    yield timestamp
+    stale = _gauge(catalogue.HOST_STALE)
+    for host in snapshot.hosts:
+        stale.add_metric([host.name], float(host.stale))
+    yield stale
+    vms = _gauge(catalogue.VMS)
+    count_of = Counter(vm.state for vm in snapshot.vms)
+    for state in VmState:
+        vms.add_metric([state.value], count_of[state])
+    yield vms
+    waits = [vm.cpu_wait_ratio for vm in snapshot.vms if vm.state is VmState.RUNNING and vm.cpu_wait_ratio is not None]
+    yield _histogram(catalogue.VM_CPU_WAIT, waits)
+
+
+def _gauge(family: Family) -> GaugeMetricFamily:
+    return GaugeMetricFamily(family.name, family.help, labels=family.labels)
+
+
+def _histogram(family: Family, values: list[float]) -> HistogramMetricFamily:
+    in_bucket = [0] * (len(family.buckets) + 1)
+    for value in values:
+        in_bucket[bisect_left(family.buckets, value)] += 1
+    cumulative: list[tuple[str, float]] = []
+    total = 0
+    for bound, count in zip((*map(str, family.buckets), "+Inf"), in_bucket, strict=True):
+        total += count
+        cumulative.append((bound, total))
+    return HistogramMetricFamily(family.name, family.help, buckets=cumulative, sum_value=sum(values))
+
+
+def _bytes(mib: int | None) -> float | None:
+    return None if mib is None else mib * _MIB
+
+
+def _ratio(used: float | None, capacity: int | None) -> float | None:
+    return None if used is None or not capacity else used / capacity

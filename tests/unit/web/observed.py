@@ -1,0 +1,37 @@
+"""Metrics of a daemon that has done everything at least once, for tests that need every series."""
+
+from scheduler.cluster.observation import EventKind
+from scheduler.operations.records import (
+    Decision,
+    MigrationState,
+    PlacementOutcome,
+    PlacementRecord,
+    Trigger,
+)
+from scheduler.operations.settings import Mode
+from scheduler.web.metrics import Metrics
+
+from .memory import SHORT, MemoryControl, migration_record
+
+
+def busy_metrics(control: MemoryControl) -> Metrics:
+    """All families have samples."""
+    metrics = Metrics(control.snapshot, control.hosts, clock=lambda: 1000.0)
+    metrics.migration_ended(migration_record())
+    metrics.migration_ended(migration_record(state=MigrationState.ABORTED, trigger=Trigger.MANUAL))
+    metrics.placement_ended(placement(PlacementOutcome.STARTED))
+    metrics.rejected([SHORT])
+    metrics.decided(Decision(cycle="c1", at=1.0, sentence="nothing to do", kind="quiet"))
+    metrics.cycle_ended(0.2, ok=True)
+    metrics.libvirt_event("node1", EventKind.STARTED)
+    metrics.reconnected("node1")
+    metrics.config_reloaded(ok=True)
+    metrics.mode_set(Mode.AUTO)
+    metrics.reservations_held(1)
+    metrics.recommendations_pending(2)
+    return metrics
+
+
+def placement(outcome: PlacementOutcome) -> PlacementRecord:
+    """A placement that ended so."""
+    return PlacementRecord(id=1, vm="web1", uuid="u-1", outcome=outcome, trigger=Trigger.MANUAL, at=1.0)

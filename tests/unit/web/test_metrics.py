@@ -1,0 +1,187 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from scheduler.cluster.model import VmState
+from scheduler.cluster.observation import EventKind
+from scheduler.operations.records import MigrationState, PlacementOutcome, Trigger
+from scheduler.operations.settings import Mode
+from scheduler.web.catalogue import CATALOGUE
+from scheduler.web.metrics import Metrics
+
+from .memory import SHORT, MemoryControl, migration_record
+from .observed import busy_metrics, placement
+
+GOLDEN = Path(__file__).with_name("metrics.golden")
+
+
+@pytest.fixture
+def metrics(control: MemoryControl) -> Metrics:
+    return Metrics(control.snapshot, control.hosts, clock=lambda: 1000.0)
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    """Of one sample, without the prefix; None when there is no such series."""
+    return metrics.registry.get_sample_value(f"virt_scheduler_{name}", labels)
+
+
+def test_catalogue_is_the_golden_one() -> None:
+    lines = [f"{family.name}{{{','.join(family.labels)}}} {family.kind}" for family in CATALOGUE]
+    assert lines == GOLDEN.read_text().splitlines()
+
+
+def test_scrape_holds_exactly_the_catalogue(control: MemoryControl) -> None:
+    text = generate_latest(busy_metrics(control).registry).decode()
+    scraped = {}
+    for family in text_string_to_metric_families(text):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        scraped[name] = (family.type, labels, family.documentation)
+    assert scraped == {family.name: (family.kind, set(family.labels), family.help) for family in CATALOGUE}
+
+
+def test_completed_migration_is_measured_whole(metrics: Metrics) -> None:
+    metrics.migration_ended(migration_record(predicted_seconds=10.0, duration_seconds=8.0, downtime_ms=120))
+    labels = {"trigger": "balance", "outcome": "completed"}
+    assert value(metrics, "migrations_total", source="node1", destination="node2", **labels) == 1
+    assert value(metrics, "migration_duration_seconds_sum", **labels) == 8.0
+    assert value(metrics, "migration_duration_seconds_bucket", le="8.0", **labels) == 1
+    assert value(metrics, "migration_duration_seconds_bucket", le="4.0", **labels) == 0
+    assert value(metrics, "migration_downtime_seconds_sum") == 0.12
+    assert value(metrics, "migration_prediction_error_ratio_sum") == 0.25
+    assert value(metrics, "migration_transferred_bytes_total") == 512 * 1024 * 1024
+
+
+def test_prediction_that_was_too_short_is_an_error_too(metrics: Metrics) -> None:
+    metrics.migration_ended(migration_record(predicted_seconds=4.0, duration_seconds=8.0))
+    assert value(metrics, "migration_prediction_error_ratio_sum") == 0.5
+
+
+def test_unknown_downtime_is_not_observed(metrics: Metrics) -> None:
+    metrics.migration_ended(migration_record(downtime_ms=None, predicted_seconds=None, transferred_bytes=None))
+    assert value(metrics, "migration_downtime_seconds_count") == 0
+    assert value(metrics, "migration_prediction_error_ratio_count") == 0
+    assert value(metrics, "migration_transferred_bytes_total") == 0
+
+
+@pytest.mark.parametrize("state", [MigrationState.FAILED, MigrationState.ABORTED, MigrationState.UNKNOWN])
+def test_migration_that_did_not_complete_has_a_duration_only(metrics: Metrics, state: MigrationState) -> None:
+    metrics.migration_ended(
+        migration_record(state=state, trigger=Trigger.DRAIN, duration_seconds=None, started_at=100.0, ended_at=103.5)
+    )
+    assert value(metrics, "migration_duration_seconds_sum", trigger="drain", outcome=state.value) == 3.5
+    assert value(metrics, "migration_downtime_seconds_count") == 0
+    assert value(metrics, "migration_prediction_error_ratio_count") == 0
+
+
+def test_migration_that_was_never_begun_is_refused_and_has_no_duration(metrics: Metrics) -> None:
+    metrics.migration_ended(
+        migration_record(state=MigrationState.FAILED, started_at=None, duration_seconds=None, trigger=Trigger.MANUAL)
+    )
+    labels = {"trigger": "manual", "outcome": "refused"}
+    assert value(metrics, "migrations_total", source="node1", destination="node2", **labels) == 1
+    assert value(metrics, "migration_duration_seconds_count", **labels) is None
+
+
+def test_placements_start_at_zero_and_count_by_outcome(metrics: Metrics) -> None:
+    assert value(metrics, "placements_total", outcome="refused") == 0
+    metrics.placement_ended(placement(PlacementOutcome.REFUSED))
+    assert value(metrics, "placements_total", outcome="refused") == 1
+    assert value(metrics, "placements_total", outcome="started") == 0
+
+
+def test_rejections_count_by_code(metrics: Metrics) -> None:
+    metrics.rejected([SHORT, SHORT])
+    assert value(metrics, "rejections_total", filter="memory_short") == 2
+
+
+def test_failed_cycle_does_not_move_the_last_success(metrics: Metrics) -> None:
+    metrics.cycle_ended(0.3, ok=False)
+    assert value(metrics, "cycle_last_success_timestamp_seconds") == 0
+    metrics.cycle_ended(0.2, ok=True)
+    assert value(metrics, "cycle_last_success_timestamp_seconds") == 1000.0
+    assert value(metrics, "cycle_duration_seconds_sum") == 0.5
+    assert value(metrics, "cycles_total", outcome="error") == 1
+
+
+def test_refused_reload_keeps_the_time_of_the_configuration_in_force(control: MemoryControl) -> None:
+    times = iter([1000.0])
+    metrics = Metrics(control.snapshot, control.hosts, clock=lambda: next(times))
+    metrics.config_reloaded(ok=True)
+    metrics.config_reloaded(ok=False)
+    assert value(metrics, "config_last_reload_successful") == 0
+    assert value(metrics, "config_last_reload_success_timestamp_seconds") == 1000.0
+
+
+def test_one_mode_is_in_force(metrics: Metrics) -> None:
+    metrics.mode_set(Mode.AUTO)
+    metrics.mode_set(Mode.OBSERVE)
+    assert [value(metrics, "mode_info", mode=mode.value) for mode in Mode] == [1, 0, 0]
+
+
+def test_hosts_are_read_at_every_scrape(metrics: Metrics) -> None:
+    assert value(metrics, "host_up", host="node1") == 1
+    assert value(metrics, "host_up", host="node2") == 1
+    assert value(metrics, "host_maintenance", host="node2") == 1
+    assert value(metrics, "host_stale", host="node2") == 1
+    assert value(metrics, "host_cpu_usage_ratio", host="node1") == 0.75
+    assert value(metrics, "host_memory_free_bytes", host="node1") == 10 * 1024**3
+    assert value(metrics, "migrations_in_flight", host="node1", direction="outbound") == 1
+    assert value(metrics, "migrations_in_flight", host="node2", direction="inbound") == 1
+    assert value(metrics, "host_info", host="node1", cpu_model="Haswell") == 1
+
+
+def test_what_is_unknown_of_a_host_makes_no_series(metrics: Metrics) -> None:
+    assert value(metrics, "host_cpu_usage_ratio", host="node2") is None
+    assert value(metrics, "host_memory_capacity_bytes", host="node2") is None
+
+
+def test_unreachable_host_is_down(control: MemoryControl) -> None:
+    hosts = [replace(host, state="unreachable") for host in control.hosts()]
+    metrics = Metrics(control.snapshot, lambda: hosts)
+    assert value(metrics, "host_up", host="node1") == 0
+
+
+def test_vanished_host_leaves_no_series(control: MemoryControl) -> None:
+    hosts = control.hosts()
+    metrics = Metrics(control.snapshot, lambda: hosts)
+    metrics.libvirt_event("node1", EventKind.STARTED)
+    metrics.libvirt_event("node2", EventKind.STARTED)
+    metrics.reconnected("node2")
+    metrics.migration_ended(migration_record())
+    control.cluster = replace(control.cluster, hosts=control.cluster.hosts[:1])
+    del hosts[1:]
+    metrics.host_removed("node2")
+    text = generate_latest(metrics.registry).decode()
+    assert "node2" not in text
+    assert 'virt_scheduler_libvirt_events_total{event="started",host="node1"} 1.0' in text
+
+
+def test_waiting_vms_are_counted_as_they_are_now(control: MemoryControl, metrics: Metrics) -> None:
+    assert value(metrics, "vm_cpu_wait_ratio_count") == 2
+    assert value(metrics, "vm_cpu_wait_ratio_bucket", le="0.005") == 1
+    assert value(metrics, "vm_cpu_wait_ratio_bucket", le="0.1") == 1
+    assert value(metrics, "vm_cpu_wait_ratio_bucket", le="0.2") == 2
+    assert value(metrics, "vm_cpu_wait_ratio_sum") == pytest.approx(0.204)
+    control.cluster = replace(control.cluster, vms=control.cluster.vms[1:])
+    assert value(metrics, "vm_cpu_wait_ratio_bucket", le="+Inf") == 1
+    assert value(metrics, "vms", state=VmState.STOPPED.value) == 1
+
+
+def test_nothing_is_told_of_a_cluster_not_yet_seen() -> None:
+    metrics = Metrics(lambda: None, list)
+    assert value(metrics, "vm_cpu_wait_ratio_count") is None
+    assert value(metrics, "snapshot_timestamp_seconds") is None
+
+
+def test_no_creation_times_are_exposed(control: MemoryControl) -> None:
+    assert "_created" not in generate_latest(busy_metrics(control).registry).decode()
+
+
+def test_two_daemons_in_one_process_do_not_share_metrics(control: MemoryControl) -> None:
+    first, second = (Metrics(control.snapshot, control.hosts) for _ in range(2))
+    first.cycle_ended(0.1, ok=True)
+    assert value(second, "cycle_duration_seconds_count") == 0
