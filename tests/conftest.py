@@ -1,10 +1,13 @@
 """Tests on the lab are left out where it cannot run, in one line; where everything is required that is a failure."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
+from scheduler.lab.lab import HOME, Lab, Owner, remove_leftovers
 from scheduler.lab.packages import why_not
+from scheduler.lab.spec import default_spec
 
 REQUIRED = os.environ.get("VIRT_SCHEDULER_REQUIRE_LAB") == "1"
 _LEFT_OUT = pytest.StashKey[str]()
@@ -31,3 +34,19 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if REQUIRED and reporter is not None and reporter.stats.get("skipped") and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """Three real hosts, up for the whole session and gone after it; leave them as found, or use `clean_lab`."""
+    remove_leftovers()
+    owner = Owner.this_process()
+    with Lab.create(HOME / f"test-{owner.pid}", default_spec(3), owner=owner) as running:
+        yield running
+
+
+@pytest.fixture
+def clean_lab(lab: Lab) -> Iterator[Lab]:
+    """The session's lab; after the test every guest is removed and every fault undone."""
+    yield lab
+    lab.reset()

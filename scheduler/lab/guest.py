@@ -53,7 +53,8 @@ def guest_xml(guest: GuestSpec, image: Image, network: str) -> str:
     """The domain XML of `guest` on the lab's `network`, for defining or starting it on any host."""
     address = guest.address or guest_address(network, guest.name)
     mac = "52:54:00:" + ":".join(f"{int(number):02x}" for number in address.split(".")[1:])
-    words = f"console=ttyS0 quiet panic=-1 address={address}/16"
+    # Without mitigations a guest under emulation boots a fifth faster.
+    words = f"console=ttyS0 quiet mitigations=off panic=-1 address={address}/16"
     words += f" cpu={guest.cpu_load:g} dirty={guest.dirty_mib_per_s:g}"
     return f"""\
 <domain type='qemu'>

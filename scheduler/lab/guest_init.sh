@@ -5,7 +5,6 @@
 #   dirty=32            32 MiB of memory written each second
 # "cpu=0.2 dirty=8" sent to TCP port 7000 changes it while it runs.
 export PATH=/bin
-/bin/busybox --install -s /bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev

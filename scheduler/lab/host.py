@@ -199,6 +199,17 @@ class LabHost:
                 os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not network.processes(self.namespace), f"{self.name} is dark", timeout_seconds=10)
 
+    def remove_guests(self) -> None:
+        """Destroy and undefine every guest."""
+        with self.connect() as connection:
+            for domain in connection.listAllDomains():
+                # One that another host is still sending, or that ends by itself, may be gone at any moment.
+                with contextlib.suppress(libvirt.libvirtError):
+                    domain.destroy()
+                with contextlib.suppress(libvirt.libvirtError):
+                    domain.undefine()
+            wait_until(lambda: not connection.listAllDomains(), f"no guest on {self.name}", timeout_seconds=10)
+
     @contextlib.contextmanager
     def connect(self) -> Iterator[libvirt.virConnect]:
         """A connection to its libvirtd, closed at the end of the block."""

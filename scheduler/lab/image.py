@@ -31,6 +31,7 @@ _MODULES = (
     "drivers/net/virtio_net",
 )
 _BUSYBOX = Path("/bin/busybox")
+_COMMANDS = "awk cat chmod dd head insmod ip mkfifo mount mv nc nproc rm sh usleep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ def _unpacked_kernel(cache: Path) -> Path:
 def _initrd(modules: Path) -> bytes:
     entries = [(name, 0o40755, b"") for name in ("bin", "dev", "lib", "proc", "run", "sys")]
     entries += [("init", 0o100755, _INIT.read_bytes()), ("bin/busybox", 0o100755, _BUSYBOX.read_bytes())]
+    entries += [(f"bin/{command}", 0o120777, b"busybox") for command in _COMMANDS.split()]
     for position, module in enumerate(_MODULES):
         file = modules / f"{module}.ko"
         if not file.exists():

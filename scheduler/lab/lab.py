@@ -292,6 +292,19 @@ class Lab:
         """Give the host its migration address back."""
         network.set_address(self.id, host, f"{self.hosts[host].migration_address}/16", present=True)
 
+    def reset(self) -> None:
+        """Undo every fault and remove every guest, so that the lab is as it was when it came up."""
+        for name, host in self.hosts.items():
+            self.restore_link(name)
+            self.allow_migrations(name)
+            self.inject_load(name)
+            if host.libvirtd_pid() is not None:
+                host.thaw_libvirtd()
+            else:
+                host.start_libvirtd()
+        self._on_all_hosts(LabHost.wait_until_serving)
+        self._on_all_hosts(LabHost.remove_guests)
+
     @property
     def _switch(self) -> str:
         return network.switch_namespace(self.id)
