@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from ..cluster.codec import dump_snapshot
 from ..cluster.model import Snapshot, Vm
 from ..cluster.rules import selects
 from ..operations.records import MigrationRecord, Recommendation
@@ -163,10 +164,10 @@ async def follow_events(call: Call) -> web.StreamResponse:
     return await stream(call)
 
 
-@route("GET", "/v1/snapshot")
-async def get_snapshot(call: Call) -> Snapshot:
-    """Show the whole cluster at one moment, as the offline commands take it."""
-    return call.control.snapshot()
+@route("GET", "/v1/snapshot", answer=Snapshot)
+async def get_snapshot(call: Call) -> web.Response:
+    """Show the whole cluster at one moment, as the offline commands read it."""
+    return web.Response(text=dump_snapshot(call.control.snapshot()), content_type="application/json")
 
 
 @route("POST", "/v1/reload", role=Role.ADMIN)

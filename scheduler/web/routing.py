@@ -118,12 +118,14 @@ class Route:
         return arguments
 
 
-def route(method: str, path: str, *, role: Role = Role.VIEWER, status: int = 200) -> Callable[[Endpoint], Route]:
-    """Make a route of a typed endpoint."""
+def route(
+    method: str, path: str, *, role: Role = Role.VIEWER, status: int = 200, answer: type | None = None
+) -> Callable[[Endpoint], Route]:
+    """Make a route of a typed endpoint. `answer` is what the JSON of one that returns a whole response shows."""
 
     def make(endpoint: Endpoint) -> Route:
         hints = {name: hint for name, hint in get_type_hints(endpoint, include_extras=True).items() if hint is not Call}
-        answer = hints.pop("return")
+        returned = hints.pop("return")
         query, body = hints.pop("query", None), hints.pop("body", None)
         return Route(
             method=method,
@@ -134,7 +136,7 @@ def route(method: str, path: str, *, role: Role = Role.VIEWER, status: int = 200
             parameters={name: TypeAdapter(hint) for name, hint in hints.items()},
             query=query,
             body=body,
-            answer=answer,
+            answer=answer or returned,
         )
 
     return make
