@@ -1,0 +1,203 @@
+"""One host's observing connection, kept open across failures."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from ..cluster.observation import Event, EventKind
+from ..cluster.ports import HostAddress, UnreachableError
+from .binding import LibvirtError
+from .errors import translate
+from .events import RawEvent, Translator
+from .inventory import Inventory
+from .session import Opened, Session, open_observing
+from .workers import Workers
+
+FIRST_DELAY_S = 0.5
+MAX_DELAY_S = 15.0
+OPEN_TIMEOUT_S = 10.0
+ABANDON_OPEN_S = 60.0
+"""Nothing can interrupt an open that hangs: it is given up, thread and all, after this time, doubled each time."""
+MAX_ABANDON_OPEN_S = 3600.0
+
+
+class HostConnection:
+    """Keeps a session to one host, tells of its events, its loss and its return."""
+
+    def __init__(
+        self, address: HostAddress, shared_directories: tuple[str, ...], emit: Callable[[Event], None]
+    ) -> None:
+        self.address = address
+        self._shared_directories = shared_directories
+        self._emit_event = emit
+        self._session: Session | None = None
+        self._unreachable_because = "not connected yet"
+        self._told_lost = False
+        self._patience_s = ABANDON_OPEN_S
+        self._task = asyncio.create_task(self._keep_connected(), name=f"libvirt {address.name}")
+
+    @property
+    def session(self) -> Session:
+        """The open session; UnreachableError, at once, when there is none."""
+        if self._session is None or self._session.lost.done():
+            raise UnreachableError(self.address.name, self._unreachable_because)
+        return self._session
+
+    @property
+    def shared_pools(self) -> frozenset[str]:
+        """The host's storage pools that other hosts see as well, as far as known."""
+        return frozenset() if self._session is None else self._session.inventory.shared.pools
+
+    async def close(self) -> None:
+        """Let the host go."""
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+    async def _keep_connected(self) -> None:
+        delay_s = FIRST_DELAY_S
+        while True:
+            attempt = _Attempt(self.address, self._shared_directories, self._on_event)
+            session = await self._await_opening(attempt)
+            if session is not None:
+                delay_s = FIRST_DELAY_S
+                await self._hold(session)
+            # Full jitter's lower half is left out: many daemons and hosts still spread, and none hurries.
+            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - only spreads load
+            delay_s = min(2 * delay_s, MAX_DELAY_S)
+
+    async def _await_opening(self, attempt: "_Attempt") -> Session | None:
+        try:
+            session = await attempt.opened(OPEN_TIMEOUT_S)
+            if session is None:
+                self._tell_lost(f"libvirtd did not answer within {OPEN_TIMEOUT_S:.0f} s")
+                # It may yet: then this same attempt is the quickest way back.
+                session = await attempt.opened(self._patience_s)
+        except UnreachableError as error:
+            self._tell_lost(error.text)
+            return None
+        except asyncio.CancelledError:
+            attempt.abandon()
+            raise
+        if session is None:
+            attempt.abandon()
+            self._patience_s = min(2 * self._patience_s, MAX_ABANDON_OPEN_S)
+            return None
+        self._patience_s = ABANDON_OPEN_S
+        return session
+
+    async def _hold(self, session: Session) -> None:
+        self._session = session
+        self._told_lost = False
+        self._emit(EventKind.CONNECTED)
+        try:
+            reason = await asyncio.shield(session.lost)
+            self._tell_lost(reason)
+        finally:
+            self._session = None
+            await session.close()
+
+    def _tell_lost(self, reason: str) -> None:
+        self._unreachable_because = reason
+        if not self._told_lost:
+            self._told_lost = True
+            self._emit(EventKind.DISCONNECTED, detail=reason)
+
+    def _on_event(self, raw: RawEvent, kind: EventKind, detail: str) -> None:
+        self._emit(kind, detail, raw)
+
+    def _emit(self, kind: EventKind, detail: str = "", raw: RawEvent | None = None) -> None:
+        self._emit_event(
+            Event(
+                host=self.address.name,
+                kind=kind,
+                monotonic_s=time.monotonic(),
+                uuid="" if raw is None else raw.uuid,
+                name="" if raw is None else raw.name,
+                detail=detail,
+                stats=None if raw is None else raw.stats,
+            )
+        )
+
+
+class _Attempt:
+    """One try to open a session, and the way its callbacks take to the asyncio loop.
+
+    Callbacks may come before the session is there and after it was closed; the pump's thread only calls
+    `call_soon_threadsafe`.
+    """
+
+    def __init__(
+        self,
+        address: HostAddress,
+        shared_directories: tuple[str, ...],
+        on_event: Callable[[RawEvent, EventKind, str], None],
+    ) -> None:
+        self._host = address.name
+        self._on_event = on_event
+        self._translator = Translator()
+        self._inventory = Inventory(address.name, shared_directories)
+        self._loop = asyncio.get_running_loop()
+        self._session: Session | None = None
+        self._lost: str | None = None
+        self._workers = Workers(f"libvirt-{address.name}", 3)
+        self._opening: Future[Opened] = self._workers.submit(lambda: self._open(address.uri))
+        self._opened = asyncio.wrap_future(self._opening)
+
+    async def opened(self, timeout_s: float) -> Session | None:
+        """The session; None when it is not open after `timeout_s`. Raises UnreachableError."""
+        await asyncio.wait({self._opened}, timeout=timeout_s)
+        if not self._opened.done():
+            return None
+        try:
+            opened = self._opened.result()
+        except UnreachableError:
+            self._workers.stop()
+            raise
+        self._session = Session(self._host, opened, self._workers, self._inventory)
+        if self._lost is not None:
+            self._session.lose(self._lost)
+        return self._session
+
+    def abandon(self) -> None:
+        """Wait no more. Should the open succeed after all, the connection is closed in its own thread."""
+        self._opening.add_done_callback(_close_late)
+        self._workers.stop()
+
+    def _open(self, uri: str) -> Opened:
+        try:
+            return open_observing(uri, self._deliver, self._closed)
+        except LibvirtError as error:
+            failure = translate(self._host, error)
+        raise failure
+
+    def _deliver(self, raw: RawEvent) -> None:
+        self._hand_over(self._take, raw)
+
+    def _closed(self, reason: str) -> None:
+        self._hand_over(self._lose, reason)
+
+    def _hand_over(self, call: Callable[..., None], argument: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call, argument)
+        except RuntimeError:
+            return  # the loop is closed: nobody is interested any more
+
+    def _take(self, raw: RawEvent) -> None:
+        self._inventory.touch(raw.uuid)
+        if self._session is not None and self._session.lost.done():
+            return
+        translated = self._translator.translate(raw)
+        if translated is not None:
+            self._on_event(raw, *translated)
+
+    def _lose(self, reason: str) -> None:
+        self._lost = reason
+        if self._session is not None:
+            self._session.lose(reason)
+
+
+def _close_late(opening: Future[Opened]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()

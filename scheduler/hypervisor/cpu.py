@@ -1,0 +1,144 @@
+"""CPUs of guests against CPUs of hosts, by the answers of the hosts' own libvirt."""
+
+import re
+from dataclasses import dataclass
+from xml.etree import ElementTree as ET
+
+from ..cluster.observation import DomainFacts
+from .binding import Connection, LibvirtError, libvirt
+from .domain_xml import HOST_DEPENDENT_CPU_MODES
+from .errors import code_of, connection_broken, domain_of
+
+_MISSING = re.compile(r"required features: *(?P<names>[\w.,: +-]+?)\s*$", re.MULTILINE)
+IDENTICAL_CPU = "a CPU identical to the one it runs on (host-passthrough)"
+"""Stands for a feature where a guest that was given its host's whole CPU meets another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class HypervisorKind:
+    """For which hypervisor a CPU question is asked; None means the host's default."""
+
+    emulator: str | None = None
+    arch: str | None = None
+    machine: str | None = None
+    virt_type: str | None = None
+
+    @classmethod
+    def of(cls, facts: DomainFacts) -> "HypervisorKind":
+        """The kind that runs this domain."""
+        return cls(facts.emulator, facts.arch, facts.machine_type, facts.virt_type)
+
+    @property
+    def loosened(self) -> "HypervisorKind":
+        """The same for any emulator and machine: neither path need exist on another host."""
+        return HypervisorKind(None, self.arch, None, self.virt_type)
+
+
+def missing_features(connection: Connection, facts: DomainFacts) -> frozenset[str] | None:
+    """What this host lacks to run a guest with that CPU: empty means it can, None that libvirt cannot tell.
+
+    An incompatibility that libvirt does not put down to features (another vendor, a model it does not know) comes as
+    one entry in libvirt's own words, so that it is never mistaken for "nothing is missing".
+    """
+    if facts.cpu_xml is None or mode(facts.cpu_xml) in HOST_DEPENDENT_CPU_MODES:
+        return frozenset()  # the hypervisor's default CPU, or one made of whatever host it starts on
+    kind = HypervisorKind.of(facts)
+    try:
+        return _compare(connection, kind, facts.cpu_xml)
+    except LibvirtError as error:
+        _raise_if_broken(error)
+    try:
+        return _compare(connection, kind.loosened, facts.cpu_xml)
+    except LibvirtError as error:
+        _raise_if_broken(error)
+        return None
+
+
+def _compare(connection: Connection, kind: HypervisorKind, cpu_xml: str) -> frozenset[str]:
+    try:
+        answer = connection.compareHypervisorCPU(
+            kind.emulator,
+            kind.arch,
+            kind.machine,
+            kind.virt_type,
+            cpu_xml,
+            libvirt.VIR_CONNECT_COMPARE_CPU_FAIL_INCOMPATIBLE,
+        )
+    except LibvirtError as error:
+        unknown_model = (code_of(error), domain_of(error)) == (libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_FROM_CPU)
+        if code_of(error) != libvirt.VIR_ERR_CPU_INCOMPATIBLE and not unknown_model:
+            raise
+        return read_incompatibility(str(error), cpu_xml)
+    if answer == libvirt.VIR_CPU_COMPARE_INCOMPATIBLE:
+        return read_incompatibility("", cpu_xml)
+    return frozenset()
+
+
+def read_incompatibility(text: str, cpu_xml: str) -> frozenset[str]:
+    """The features named in libvirt's message; if it names none, its last clause; never empty."""
+    found = _MISSING.search(text)
+    names = frozenset(found["names"].replace(",", " ").split()) if found else frozenset()
+    if names:
+        return names
+    if ET.fromstring(cpu_xml).get("match") == "strict":  # noqa: S314 - rebuilt by `domain_xml.cpu_xml`
+        return frozenset({IDENTICAL_CPU})
+    clause = text.rsplit(": ", maxsplit=1)[-1].strip()
+    return frozenset({clause or f"CPU model {model_name(cpu_xml) or 'of the guest'}"})
+
+
+def host_model(connection: Connection, kind: HypervisorKind) -> str | None:
+    """The CPU that this host gives a host-model guest, as a guest's `<cpu>`; None when it does not tell."""
+    try:
+        capabilities = connection.getDomainCapabilities(kind.emulator, kind.arch, kind.machine, kind.virt_type)
+    except LibvirtError as error:
+        _raise_if_broken(error)
+        return None
+    mode = ET.fromstring(capabilities).find("cpu/mode[@name='host-model']")  # noqa: S314 - made by libvirt itself
+    if mode is None or mode.find("model") is None:
+        return None
+    cpu = ET.Element("cpu", {"mode": "custom", "match": "exact"})
+    cpu.extend(part for part in mode if part.tag in {"model", "vendor", "feature"})
+    return ET.tostring(cpu, encoding="unicode")
+
+
+def expand(connection: Connection, kind: HypervisorKind, cpu_xml: str) -> frozenset[str] | None:
+    """All features of a CPU, those of its model included, as far as this host can give them; None: it cannot tell."""
+    try:
+        expanded = connection.baselineHypervisorCPU(
+            kind.emulator,
+            kind.arch,
+            kind.machine,
+            kind.virt_type,
+            [cpu_xml],
+            libvirt.VIR_CONNECT_BASELINE_CPU_EXPAND_FEATURES,
+        )
+    except LibvirtError as error:
+        _raise_if_broken(error)
+        return None
+    return frozenset(
+        feature.get("name", "")
+        for feature in ET.fromstring(expanded).iterfind("feature")  # noqa: S314 - made by libvirt itself
+        if feature.get("policy") in {None, "require", "force"}
+    )
+
+
+def strict(cpu_xml: str) -> str:
+    """The same CPU, to be matched by an identical host only."""
+    cpu = ET.fromstring(cpu_xml)  # noqa: S314 - made by `host_model`
+    cpu.set("match", "strict")
+    return ET.tostring(cpu, encoding="unicode")
+
+
+def model_name(cpu_xml: str) -> str | None:
+    """The name of the CPU model, `Haswell-noTSX`."""
+    return (ET.fromstring(cpu_xml).findtext("model") or "").strip() or None  # noqa: S314 - our own or libvirt's
+
+
+def mode(cpu_xml: str) -> str | None:
+    """The `mode` of a `<cpu>`, `custom` or `host-passthrough` say."""
+    return ET.fromstring(cpu_xml).get("mode")  # noqa: S314 - rebuilt by `domain_xml.cpu_xml`
+
+
+def _raise_if_broken(error: Exception) -> None:
+    if connection_broken(code_of(error), domain_of(error)):
+        raise error
