@@ -1,6 +1,7 @@
 """Networks: each network and bridge that a NIC of the VM is plugged into must be there.
 
-A host whose networks are unknown is not refused."""
+A host whose networks are unknown is not refused.
+"""
 
 import numpy as np
 

@@ -73,6 +73,16 @@ def allowed(view: View, need: Need) -> BoolArray:
     return mask
 
 
+def elsewhere(view: View, need: Need) -> BoolArray:
+    """Hosts other than its own that every filter allows, shape (hosts,); cheaper than `allowed`."""
+    mask = static(view, need).copy()
+    for rule in DYNAMIC:
+        mask &= rule.mask(view, need)
+    if need.host != NOWHERE:
+        mask[need.host] = False
+    return mask
+
+
 def static(view: View, need: Need) -> BoolArray:
     """Hosts that the static filters allow, shape (hosts,), not to be changed.
 
@@ -81,7 +91,9 @@ def static(view: View, need: Need) -> BoolArray:
     mask = view.static_mask(need)
     if mask is None:
         anywhere = replace(need, host=NOWHERE) if need.movable else need
-        mask = np.array([rule.mask(view, anywhere) for rule in STATIC]).all(axis=0)
+        mask = np.ones(len(view.hosts), dtype=bool)
+        for rule in STATIC:
+            mask &= rule.mask(view, anywhere)
         view.keep_static_mask(need, mask)
     return mask
 
@@ -95,7 +107,10 @@ def static_rows(view: View, vms: IntArray) -> BoolArray:
 
 def dynamic_rows(view: View, vms: IntArray) -> BoolArray:
     """What the dynamic filters allow for each of `vms`, shape (vms, hosts)."""
-    return np.array([rule.rows(view, vms) for rule in DYNAMIC]).all(axis=0)
+    rows = np.ones((len(vms), len(view.hosts)), dtype=bool)
+    for rule in DYNAMIC:
+        rows &= rule.rows(view, vms)
+    return rows
 
 
 def reasons(view: View, need: Need, host: int) -> tuple[Reason, ...]:

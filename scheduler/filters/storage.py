@@ -1,6 +1,7 @@
 """Storage: each pool that holds a disk of the VM must be active there.
 
-A host whose storage is unknown is not refused."""
+A host whose storage is unknown is not refused.
+"""
 
 import numpy as np
 

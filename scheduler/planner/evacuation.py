@@ -1,0 +1,55 @@
+"""Evacuation: everything that runs on a host leaves it; cooldowns and holds do not matter, hard rules do."""
+
+from ..cluster.reason import Reason
+from ..filters import affinity
+from ..filters.view import BoolArray
+from . import obstacle
+from .explanation import refusals
+from .load import Load
+from .objective import Budget, Move, Stuck
+from .unit import best_host, unit_of
+
+CODE = "drain"
+CODE_BUDGET = "budget_spent"
+
+
+def evacuate(load: Load, drained: BoolArray, budget: Budget) -> tuple[list[Move], Stuck]:
+    """Moves off all `drained` hosts, made in `load` too, and what cannot leave with the reasons.
+
+    The view must show the drained hosts in maintenance. The largest VMs go first, while there is most room.
+    """
+    view = load.view
+    waiting = [int(vm) for vm in load.rows_of(drained)]
+    waiting.sort(key=lambda vm: (-int(view.memory_mib[vm]), vm))
+    moves: list[Move] = []
+    stuck: Stuck = []
+    seen: set[int] = set()
+    for vm in waiting:
+        if vm in seen:
+            continue
+        unit = unit_of(view, vm)
+        seen.update(unit)
+        if not budget.allows(len(moves) + len(unit) - 1):
+            stuck += [(member, (Reason(CODE_BUDGET, "comes after the limit of this plan"),)) for member in unit]
+            continue
+        blocked = _blocked(load, unit)
+        host = None if blocked else best_host(load, unit)
+        if host is None:
+            stuck += blocked or [(member, refusals(view, member)) for member in unit]
+            continue
+        source = int(view.vm_host[vm])
+        reason = Reason(CODE, f"{view.hosts[source].name} is drained")
+        for member in unit:
+            moves.append(Move(vm=member, source=source, destination=host, gain=0.0, reason=reason))
+            load.move(member, host)
+    return moves, [(vm, why) for vm, why in stuck if why[0].code != obstacle.CODE_UNDER_WAY]
+
+
+def _blocked(load: Load, unit: list[int]) -> Stuck:
+    """Why none of `unit` can leave; empty when all can."""
+    blocked = {member: obstacle.to_leaving(load, member) for member in unit}
+    anchors = [load.view.vms[member].name for member, reason in blocked.items() if reason is not None]
+    if not anchors:
+        return []
+    tied = Reason(affinity.CODE, f"belongs with {', '.join(anchors)}, which cannot leave")
+    return [(member, (reason or tied,)) for member, reason in blocked.items()]

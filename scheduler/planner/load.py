@@ -1,0 +1,134 @@
+"""Load: CPU demand against what hosts can give, as arrays that follow moves one by one.
+
+Demand is what VMs use plus what they wait for. How much a host can give is learned from the VMs themselves: where
+they wait, all that is used is all there is, whatever the number of CPUs promises; elsewhere it is
+`cpu_usage_ratio_limit` of the CPUs.
+"""
+
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cluster.model import HostState
+from ..filters.view import NOWHERE, BoolArray, IntArray, View
+from .plan import waiting_cores
+from .settings import PlannerSettings
+
+FloatArray = NDArray[np.float64]
+
+RELIEF_MARGIN_RATIO: Final = 0.05
+"""A contended host is relieved to this much below the limit, so that noise does not make it contended again."""
+EXPECTED_CORES_PER_VCPU: Final = 0.5
+"""Demand of a VM about to start of which nothing is known yet."""
+
+
+class Load:
+    """Demand of all VMs and hosts of a view, in cores. Indices are those of the view, which moves along."""
+
+    def __init__(self, view: View, settings: PlannerSettings) -> None:
+        self.view = view
+        self.settings = settings
+        vms = view.vms
+        self.known: BoolArray = np.array([vm.cpu_demand_cores is not None for vm in vms], dtype=bool)
+        self.vcpus: FloatArray = np.array([vm.vcpus for vm in vms], dtype=float)
+        self.demand: FloatArray = np.array(
+            [EXPECTED_CORES_PER_VCPU * vm.vcpus if vm.cpu_demand_cores is None else vm.cpu_demand_cores for vm in vms],
+            dtype=float,
+        )
+        high = [vm.cpu_demand_high_cores or 0.0 for vm in vms]
+        self.high: FloatArray = np.maximum(np.array(high, dtype=float), self.demand)
+        self.cpus: FloatArray = np.array([host.cpus for host in view.hosts], dtype=float)
+        self._place_vms()
+        self._judge_hosts()
+
+    def _place_vms(self) -> None:
+        """Sum up what each host carries. A VM on its way counts where it goes, and for waiting where it still is."""
+        hosts, size = self.view.hosts, len(self.view.hosts)
+        self.counted: BoolArray = self.view.active & self.known
+        """VMs whose demand is part of their host's; it is unknown of the others, and so never evidence."""
+        self.host_demand: FloatArray = np.zeros(size)
+        self.host_high: FloatArray = np.zeros(size)
+        self.host_vcpus: FloatArray = np.zeros(size)
+        self.measured_waiting: FloatArray = np.zeros(size)
+        self.worst_wait_ratio: FloatArray = np.zeros(size)
+        self._leaving: FloatArray = np.zeros(size)
+        for index in np.flatnonzero(self.view.active):
+            vm, home = self.view.vms[index], int(self.view.vm_host[index])
+            self.measured_waiting[home] += waiting_cores(vm)
+            self.worst_wait_ratio[home] = max(self.worst_wait_ratio[home], vm.cpu_wait_ratio or 0.0)
+            place = home if vm.destination is None else self.view.host_index[vm.destination]
+            self.host_vcpus[place] += vm.vcpus
+            if not self.counted[index]:
+                continue
+            self.host_demand[place] += self.demand[index]
+            self.host_high[place] += self.high[index]
+            if place != home:
+                self._leaving[home] += self.demand[index]
+        served = np.zeros(size)
+        present = np.flatnonzero(self.counted)
+        np.add.at(served, self.view.vm_host[present], self.demand[present])
+        served -= self.measured_waiting
+        used = np.array([np.nan if host.cpu_used_cores is None else host.cpu_used_cores for host in hosts])
+        self.other: FloatArray = np.where(np.isnan(used), 0.0, np.maximum(0.0, used - served))
+        self.host_demand += self.other
+        self.host_high += self.other
+
+    def _judge_hosts(self) -> None:
+        """Which hosts are contended, for long enough to act on, and how much each can give."""
+        hosts, settings = self.view.hosts, self.settings
+        relief_limit = (settings.cpu_usage_ratio_limit - RELIEF_MARGIN_RATIO) * self.cpus
+        limit = settings.cpu_usage_ratio_limit * self.cpus
+        waiting = self.worst_wait_ratio > settings.cpu_wait_ratio_limit
+        short = self.view.free_memory_mib < 0
+        self.contended: BoolArray = waiting | (self.host_demand > limit) | short
+        used = np.maximum(0.0, self.host_demand + self._leaving - self.measured_waiting)
+        self.given: FloatArray = np.where(waiting, np.minimum(used, relief_limit), limit)
+        """Cores that the host can give to all it runs."""
+        self.given = np.where(self.contended & ~waiting, relief_limit, self.given)
+        self.room: FloatArray = np.where(self.contended, 0.0, relief_limit)
+        """Cores of high demand up to which a balancing move may fill a host; none on a contended one."""
+        held = [host.contended_seconds is None or host.contended_seconds >= settings.hold_seconds for host in hosts]
+        reachable = [host.state is not HostState.UNREACHABLE and not host.stale for host in hosts]
+        self.to_relieve: BoolArray = self.contended & np.array(held, dtype=bool) & np.array(reachable, dtype=bool)
+        self.judged: BoolArray = self.view.up & ~self.view.stale
+        """Hosts that balancing looks at."""
+
+    def move(self, vm: int, host: int) -> None:
+        """Put that VM on `host`, here and in the view."""
+        source = int(self.view.vm_host[vm])
+        if self.view.active[vm] and source != NOWHERE:
+            self.host_vcpus[source] -= self.vcpus[vm]
+            if self.counted[vm]:
+                self.host_demand[source] -= self.demand[vm]
+                self.host_high[source] -= self.high[vm]
+        self.counted[vm] = True
+        self.host_demand[host] += self.demand[vm]
+        self.host_high[host] += self.high[vm]
+        self.host_vcpus[host] += self.vcpus[vm]
+        self.view.move(vm, host)
+
+    def copy(self) -> Self:
+        """An independent load and view to try moves on."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin.view = self.view.copy()
+        for name in ("counted", "host_demand", "host_high", "host_vcpus"):
+            setattr(twin, name, getattr(self, name).copy())
+        return twin
+
+    def waiting(self) -> FloatArray:
+        """Cores of demand above what each host can give, shape (hosts,)."""
+        return np.maximum(0.0, self.host_demand - self.given)
+
+    def memory_short_gib(self) -> FloatArray:
+        """Memory that VMs hold above what each host has for them, shape (hosts,)."""
+        short: FloatArray = np.maximum(0, -self.view.free_memory_mib) / 1024
+        return short
+
+    def rows_of(self, hosts: BoolArray) -> IntArray:
+        """Running VMs on any of `hosts`."""
+        on = np.zeros(len(self.view.vms), dtype=bool)
+        placed = self.view.vm_host != NOWHERE
+        on[placed] = hosts[self.view.vm_host[placed]]
+        return np.flatnonzero(on & self.view.active)

@@ -1,0 +1,82 @@
+"""What all objectives share: a table of terms, a score, and the search for moves that lower it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..cluster.reason import Reason
+from ..filters.view import BoolArray
+from .load import Load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """One part of a score."""
+
+    name: str
+    weight: float
+    unit: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """A VM to a host, by their indices in the view."""
+
+    vm: int
+    source: int
+    destination: int
+    gain: float
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a search may spend."""
+
+    moves: int | None
+    """At most so many; None: no limit."""
+    expired: Callable[[], bool]
+    """Whether the time is over."""
+
+    def allows(self, moves: int) -> bool:
+        """Whether the search may go on after that many moves."""
+        return (self.moves is None or moves < self.moves) and not self.expired()
+
+
+Stuck = list[tuple[int, tuple[Reason, ...]]]
+"""VMs that should leave their host and cannot, by index, with the reasons."""
+
+
+class Goal(Protocol):
+    """An objective. Its search changes the load it is given and returns the moves it made there, in order."""
+
+    def terms(self, load: Load, /) -> tuple[Term, ...]:
+        """The score's parts."""
+
+    def search(self, load: Load, movable: BoolArray, budget: Budget, /) -> list[Move]:
+        """Moves of `movable` VMs, each at most once, each possible after those before."""
+
+    def stuck(self, load: Load, blocked: list[Reason | None], /) -> Stuck:
+        """After the search: what should have moved and did not. `blocked` says of each VM what keeps it at all."""
+
+
+def score(terms: tuple[Term, ...]) -> float:
+    """The sum of weight times value; lower is better."""
+    return sum(term.weight * term.value for term in terms)
+
+
+def descend(
+    best_move: Callable[[Load, BoolArray], Move | None], load: Load, movable: BoolArray, budget: Budget
+) -> list[Move]:
+    """Take the best move, again and again, until none is worth it."""
+    movable = movable.copy()
+    moves: list[Move] = []
+    while budget.allows(len(moves)):
+        move = best_move(load, movable)
+        if move is None:
+            break
+        load.move(move.vm, move.destination)
+        movable[move.vm] = False
+        moves.append(move)
+    return moves

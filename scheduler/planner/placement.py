@@ -1,0 +1,191 @@
+"""Placement: the host on which a VM starts, and where a running VM goes when only its departure was asked for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ..cluster.model import Snapshot, Vm, VmState
+from ..cluster.reason import Reason
+from ..filters import registry
+from ..filters.view import View
+from . import scoring
+from .canonical import canonical
+from .cost import convergence
+from .load import Load
+from .plan import Step
+from .settings import PlannerSettings
+
+CODE_ALREADY_THERE = "already_there"
+CODE_NOT_RUNNING = "not_running"
+CODE_RUNNING = "already_running"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """A host that can take the VM. The score is that of the host with the VM on it; lower is better."""
+
+    host: str
+    score: float
+    terms: Mapping[str, float]
+    """The weighted parts of the score."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A host that cannot take the VM."""
+
+    host: str
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """The choice for one VM. `host` is None when no host can take it."""
+
+    vm: str
+    uuid: str
+    host: str | None
+    ranking: tuple[Ranked, ...]
+    """Best first."""
+    refused: tuple[Refusal, ...]
+    moves_first: tuple[Step, ...] = field(default=())
+
+    def as_dict(self) -> dict[str, object]:
+        """The form tools get."""
+        return {
+            "vm": self.vm,
+            "host": self.host,
+            "ranking": [
+                {"host": ranked.host, "score": ranked.score, "terms": dict(ranked.terms)} for ranked in self.ranking
+            ],
+            "refused": [
+                {"host": refusal.host, "reasons": [reason.as_dict() for reason in refusal.reasons]}
+                for refusal in self.refused
+            ],
+            "moves_first": [step.as_dict() for step in self.moves_first],
+        }
+
+
+def place(snapshot: Snapshot, vms: Sequence[Vm], settings: PlannerSettings) -> tuple[Placement, ...]:
+    """A host for each of `vms`, in that order; each sees the room that those before it take.
+
+    A VM that the snapshot has (by UUID) is a defined one to start; another is new. A VM that already runs is refused
+    by every host.
+    """
+    starting = [vm for vm in vms if not _running(snapshot, vm)]
+    uuids = {vm.uuid for vm in starting}
+    known = [vm for vm in snapshot.vms if vm.uuid not in uuids]
+    stopped = [replace(vm, state=VmState.STOPPED, destination=None) for vm in starting]
+    view = View(canonical(replace(snapshot, vms=(*known, *stopped))))
+    index = {vm.uuid: position for position, vm in enumerate(view.vms)}
+    load = Load(view, settings)
+    placements = []
+    for vm in vms:
+        if vm.uuid not in uuids:
+            placements.append(_already_running(snapshot, vm))
+            continue
+        placement = _choose(load, index[vm.uuid])
+        if placement.host is not None:
+            load.move(index[vm.uuid], view.host_index[placement.host])
+        placements.append(placement)
+    return tuple(placements)
+
+
+def choose_destination(snapshot: Snapshot, vm: Vm, settings: PlannerSettings) -> Placement:
+    """The best host for a running VM other than the one it is on, with all refusals.
+
+    Its cooldown does not matter: a person asked. Raises KeyError when the snapshot does not have it.
+    """
+    snapshot = _unreserved(snapshot, vm)
+    load = Load(View(canonical(snapshot)), settings)
+    index = load.view.vm_index(vm.uuid)
+    for reason in _cannot_migrate(snapshot, load.view.vms[index], settings):
+        everywhere = tuple(Refusal(host=host.name, reasons=(reason,)) for host in load.view.hosts)
+        return Placement(vm=vm.name, uuid=vm.uuid, host=None, ranking=(), refused=everywhere)
+    return _choose(load, index, leave=True)
+
+
+def check_move(
+    snapshot: Snapshot, vm: Vm, destination: str, settings: PlannerSettings | None = None
+) -> tuple[Reason, ...]:
+    """Everything that speaks against migrating `vm` to `destination`; empty when it can be done.
+
+    Room that is already reserved for this very move does not count against it. With `settings`, also whether the
+    migration would end. Raises KeyError when the snapshot has no such VM or host.
+    """
+    snapshot = _unreserved(snapshot, vm)
+    snapshot.host(destination)
+    view = View(snapshot)
+    index = view.vm_index(vm.uuid)
+    against = list(_cannot_migrate(snapshot, view.vms[index], settings))
+    if view.vms[index].host == destination:
+        return (*against, Reason(CODE_ALREADY_THERE, "is where it runs"))
+    return (*against, *registry.reasons(view, view.need(index), view.host_index[destination]))
+
+
+def _choose(load: Load, vm: int, *, leave: bool = False) -> Placement:
+    view = load.view
+    need = view.need(vm)
+    mask = registry.allowed(view, need)
+    if leave:
+        mask[need.host] = False
+    parts = scoring.terms(load, vm)
+    total = scoring.scores(parts)
+    order = scoring.best_first(load, total)
+    ranking = tuple(
+        Ranked(
+            host=view.hosts[host].name,
+            score=float(total[host]),
+            terms={name: round(scoring.TERMS[name] * float(part[host]), 6) for name, part in parts.items()},
+        )
+        for host in map(int, order)
+        if mask[host]
+    )
+    refused = []
+    for host in map(int, np.flatnonzero(~mask)):
+        here = leave and host == need.host
+        reasons = (Reason(CODE_ALREADY_THERE, "is where it runs"),) if here else registry.reasons(view, need, host)
+        refused.append(Refusal(host=view.hosts[host].name, reasons=reasons))
+    return Placement(
+        vm=view.vms[vm].name,
+        uuid=view.vms[vm].uuid,
+        host=ranking[0].host if ranking else None,
+        ranking=ranking,
+        refused=tuple(sorted(refused, key=lambda refusal: refusal.host)),
+    )
+
+
+def _cannot_migrate(snapshot: Snapshot, vm: Vm, settings: PlannerSettings | None) -> tuple[Reason, ...]:
+    """What speaks against migrating `vm` anywhere."""
+    if not vm.active or vm.host is None:
+        return (Reason(CODE_NOT_RUNNING, "does not run, so there is nothing to migrate"),)
+    against = []
+    source = snapshot.host(vm.host)
+    if source.state.value == "unreachable":
+        against.append(Reason("source_unreachable", f"the libvirt of {source.name}, where it runs, does not answer"))
+    endless = convergence(vm, settings) if settings is not None else None
+    return (*against, endless) if endless is not None else tuple(against)
+
+
+def _running(snapshot: Snapshot, vm: Vm) -> bool:
+    return any(known.uuid == vm.uuid and known.active for known in snapshot.vms)
+
+
+def _already_running(snapshot: Snapshot, vm: Vm) -> Placement:
+    where = snapshot.vm(vm.uuid).host
+    reason = Reason(CODE_RUNNING, f"already runs on {where}")
+    refused = tuple(
+        Refusal(host=host.name, reasons=(reason,)) for host in sorted(snapshot.hosts, key=lambda host: host.name)
+    )
+    return Placement(vm=vm.name, uuid=vm.uuid, host=None, ranking=(), refused=refused)
+
+
+def _unreserved(snapshot: Snapshot, vm: Vm) -> Snapshot:
+    """The snapshot without what is reserved for a migration of `vm` itself."""
+    if not any(known.uuid == vm.uuid for known in snapshot.vms):
+        raise KeyError(vm.uuid)
+    return replace(
+        snapshot,
+        vms=tuple(replace(known, destination=None) if known.uuid == vm.uuid else known for known in snapshot.vms),
+    )
