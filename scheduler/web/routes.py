@@ -1,5 +1,7 @@
 """The API's routes, in the order of the documentation. Each is a thin translation of HTTP to one use case."""
 
+import asyncio
+
 from aiohttp import web
 
 from ..cluster.codec import dump_snapshot
@@ -167,7 +169,8 @@ async def follow_events(call: Call) -> web.StreamResponse:
 @route("GET", "/v1/snapshot", answer=Snapshot)
 async def get_snapshot(call: Call) -> web.Response:
     """Show the whole cluster at one moment, as the offline commands read it."""
-    return web.Response(text=dump_snapshot(call.control.snapshot()), content_type="application/json")
+    text = await asyncio.to_thread(dump_snapshot, call.control.snapshot())
+    return web.Response(text=text, content_type="application/json")
 
 
 @route("POST", "/v1/reload", role=Role.ADMIN)
@@ -191,7 +194,7 @@ async def check_readiness(call: Call) -> Health:
     return Health("ready")
 
 
-@route("GET", "/v1/openapi.json")
+@route("GET", "/v1/openapi.json", answer=dict)
 async def get_openapi(call: Call) -> dict[str, object]:
     """Show this API as an OpenAPI document."""
     return dict(call.context.openapi)

@@ -13,8 +13,8 @@ from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-_SHUTDOWN_SECONDS = 3.0
-"""How long calls under way may take to end."""
+_SHUTDOWN_SECONDS = 2.0
+"""How long calls under way may take to end; aiohttp waits as long again for those that it then cancels."""
 _BACKLOG = 128
 
 

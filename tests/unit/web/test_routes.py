@@ -1,4 +1,5 @@
-import getpass
+import os
+import pwd
 from dataclasses import fields
 
 import pytest
@@ -7,6 +8,8 @@ from scheduler.cluster.codec import load_snapshot
 from scheduler.operations.records import MigrationRecord
 
 from .memory import Client, MemoryControl
+
+USER = pwd.getpwuid(os.geteuid()).pw_name
 
 
 @pytest.mark.parametrize(
@@ -49,7 +52,7 @@ async def test_drain_needs_no_body(
 ) -> None:
     status, body = await client.call("POST", "/v1/hosts/node1/drain", **options)
     assert (status, body) == (200, {"plan": {"objective": "contention", "steps": []}})
-    assert control.asked == [("drain", "node1", dry_run, getpass.getuser())]
+    assert control.asked == [("drain", "node1", dry_run, USER)]
 
 
 @pytest.mark.parametrize(
@@ -100,10 +103,9 @@ async def test_placement_of_definitions_and_of_defined_vms(client: Client, contr
     assert placements[0]["outcome"] == "started"
     assert placements[0]["attempts"] == [{"host": "node1", "error": ""}]
     await client.call("POST", "/v1/placements", json={"vms": ["web*", "db1"], "dry_run": True})
-    user = getpass.getuser()
     assert control.asked == [
-        ("place", ("<domain/>",), "node1", False, user),
-        ("start", ("web*", "db1"), None, True, user),
+        ("place", ("<domain/>",), "node1", False, USER),
+        ("start", ("web*", "db1"), None, True, USER),
     ]
 
 
@@ -114,7 +116,7 @@ async def test_migration_is_accepted_for_the_caller(client: Client, control: Mem
     assert status == 202
     assert list(migrations[0]) == [field.name for field in fields(MigrationRecord)]
     assert (migrations[0]["state"], migrations[0]["trigger"]) == ("queued", "balance")
-    assert control.asked == [("migrate", ("web1",), "node2", False, getpass.getuser())]
+    assert control.asked == [("migrate", ("web1",), "node2", False, USER)]
 
 
 async def test_migrations_are_limited(client: Client) -> None:
@@ -133,7 +135,7 @@ async def test_one_migration_and_its_abort(client: Client) -> None:
 
 async def test_recommendations_are_approved_by_the_caller_or_dismissed(client: Client) -> None:
     _, migration = await client.call("POST", "/v1/recommendations/1/approve")
-    assert (migration["trigger"], migration["requested_by"]) == ("recommendation", getpass.getuser())
+    assert (migration["trigger"], migration["requested_by"]) == ("recommendation", USER)
     _, recommendation = await client.call("POST", "/v1/recommendations/1/dismiss")
     assert recommendation["state"] == "dismissed"
 
