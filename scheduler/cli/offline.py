@@ -1,0 +1,239 @@
+"""Offline commands: plan, apply and schema, and placement over a snapshot; no daemon and no libvirt are needed.
+
+Exit codes: 0 done, 2 bad input (one line that names the place), 3 no feasible answer.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ..planner.settings import Objective, PlannerSettings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..cluster.model import Snapshot, Vm
+    from ..planner.placement import Placement
+    from ..planner.plan import Plan
+
+NO_ANSWER: Final = 3
+
+_snapshot_option = click.option(
+    "--snapshot", "snapshot_path", type=Path, required=True, metavar="FILE", help="Snapshot to read, - for stdin."
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for other tools.")
+
+
+class BadInputError(click.ClickException):
+    """Input that cannot be used; shown as one line."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        """Tell it on stderr."""
+        click.echo(f"virt-scheduler: {self.format_message()}", file=file, err=file is None)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedMove:
+    """What `apply` needs of a plan's step."""
+
+    uuid: str
+    destination: str
+
+
+@click.command()
+@_snapshot_option
+@click.option("--objective", type=click.Choice([kind.value for kind in Objective]), help="What to improve.")
+@click.option("--max-moves", type=click.IntRange(min=0), metavar="N", help="Plan at most so many moves.")
+@click.option("--time-limit", type=click.FloatRange(min=0), metavar="SECONDS", help="Search at most so long.")
+@click.option("--drain", multiple=True, metavar="HOST", help="Empty this host instead; may be repeated.")
+@_json_option
+@click.pass_context
+def plan(
+    context: click.Context,
+    *,
+    snapshot_path: Path,
+    objective: str | None,
+    max_moves: int | None,
+    time_limit: float | None,
+    drain: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Plan moves for a snapshot: which VM goes where, in which order, and why."""
+    from ..planner import balance
+
+    settings = PlannerSettings()
+    if objective is not None:
+        settings = replace(settings, objective=Objective(objective))
+    if time_limit is not None:
+        settings = replace(settings, time_limit_seconds=time_limit)
+    snapshot = _read_snapshot(snapshot_path)
+    names = [host.name for host in snapshot.hosts]
+    for host in drain:
+        if host not in names:
+            raise BadInputError(f"--drain: {host!r} is not among the hosts: {', '.join(names)}")
+    made = balance.plan(snapshot, replace(settings, max_moves=max_moves), clock=time.monotonic, drain=drain)
+    if as_json:
+        _print_json(made.as_dict())
+    else:
+        _show_plan(made)
+    if drain and made.unmoved:
+        context.exit(NO_ANSWER)
+
+
+@click.command()
+@_snapshot_option
+@click.option("--plan", "plan_path", type=Path, required=True, metavar="FILE", help="What `plan --json` printed.")
+def apply(snapshot_path: Path, plan_path: Path) -> None:
+    """Print the snapshot that a plan leads to."""
+    from ..cluster.codec import dump_snapshot
+    from ..planner.plan import apply_plan
+
+    snapshot = _read_snapshot(snapshot_path)
+    click.echo(dump_snapshot(apply_plan(snapshot, _read_moves(plan_path, snapshot))), nl=False)
+
+
+@click.command()
+@click.argument("what", type=click.Choice(["snapshot"]))
+def schema(what: str) -> None:  # noqa: ARG001 - there is one so far
+    """Print the JSON Schema of a file format."""
+    from ..cluster.codec import snapshot_schema
+
+    _print_json(snapshot_schema())
+
+
+def place_offline(
+    snapshot_path: Path, vm_paths: Sequence[Path], *, as_json: bool, settings: PlannerSettings | None = None
+) -> int:
+    """Place the VMs of JSON files (one VM or a list each) over a snapshot and show it; returns the exit code."""
+    from ..cluster.codec import SnapshotError, load_vms
+    from ..planner.placement import place
+
+    snapshot = _read_snapshot(snapshot_path)
+    vms: list[Vm] = []
+    for path in vm_paths:
+        try:
+            vms += load_vms(_read(path), str(path))
+        except SnapshotError as error:
+            raise BadInputError(str(error)) from None
+    _refuse_unusable(snapshot, vms)
+    placements = place(snapshot, vms, settings or PlannerSettings())
+    if as_json:
+        shown = [placement.as_dict() for placement in placements]
+        _print_json(shown[0] if len(shown) == 1 else shown)
+    else:
+        for placement in placements:
+            _show_placement(placement)
+    return 0 if all(placement.host is not None for placement in placements) else NO_ANSWER
+
+
+def _refuse_unusable(snapshot: "Snapshot", vms: list["Vm"]) -> None:
+    hosts = {host.name for host in snapshot.hosts}
+    seen: set[str] = set()
+    for vm in vms:
+        if vm.uuid in seen:
+            raise BadInputError(f"--vm: {vm.name!r} is given twice")
+        if vm.host is not None and vm.host not in hosts:
+            raise BadInputError(f"--vm: {vm.name!r}: host: {vm.host!r} is not among the hosts")
+        seen.add(vm.uuid)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise BadInputError(f"{path}: {error.strerror}") from None
+
+
+def _read_snapshot(path: Path) -> "Snapshot":
+    from ..cluster.codec import SnapshotError, load_snapshot
+
+    try:
+        return load_snapshot(_read(path), str(path))
+    except SnapshotError as error:
+        raise BadInputError(str(error)) from None
+
+
+def _read_moves(path: Path, snapshot: "Snapshot") -> Iterable[PlannedMove]:
+    try:
+        steps = json.loads(_read(path))["steps"]
+        wanted = [(step["vm"], step["source"], step["destination"]) for step in steps]
+    except ValueError as error:
+        raise BadInputError(f"{path}: not JSON: {error}") from None
+    except (TypeError, KeyError):
+        raise BadInputError(f"{path}: steps: must be a list of objects with vm, source and destination") from None
+    where = {vm.uuid: vm.host for vm in snapshot.vms}
+    hosts = {host.name for host in snapshot.hosts}
+    moves = []
+    for place, (name, source, destination) in enumerate(wanted):
+        try:
+            vm = snapshot.vm(name)
+        except KeyError:
+            raise BadInputError(f"{path}: steps[{place}].vm: {name!r} is not one VM of the snapshot") from None
+        if where[vm.uuid] != source:
+            raise BadInputError(f"{path}: steps[{place}].source: {name} is on {where[vm.uuid]}, not on {source}")
+        if destination not in hosts:
+            raise BadInputError(f"{path}: steps[{place}].destination: {destination!r} is not among the hosts")
+        where[vm.uuid] = destination
+        moves.append(PlannedMove(vm.uuid, destination))
+    return moves
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _show_plan(made: "Plan") -> None:
+    click.echo(made.summary)
+    terms = _table("term", "weight", "before", "after", "unit")
+    for term in made.terms:
+        terms.add_row(term.name, f"{term.weight:g}", f"{term.before:.3f}", f"{term.after:.3f}", term.unit)
+    terms.add_row("score", "", f"{made.score_before:.3f}", f"{made.score_after:.3f}", "")
+    _show(terms)
+    if made.steps:
+        steps = _table("batch", "VM", "from", "to", "seconds", "gain", "why")
+        for step in made.steps:
+            cells = (step.vm, step.source, step.destination, f"{step.predicted_seconds:.0f}", f"{step.gain:.3f}")
+            steps.add_row(str(step.batch), *cells, step.reason.text)
+        _show(steps)
+    if made.unmoved:
+        unmoved = _table("not moved", "on", "why")
+        for one in made.unmoved:
+            unmoved.add_row(one.vm, one.host, "\n".join(map(str, one.reasons)))
+        _show(unmoved)
+
+
+def _show_placement(placement: "Placement") -> None:
+    click.echo(f"{placement.vm}: {placement.host or 'no host can take it'}")
+    hosts = _table("host", "score", "why")
+    for ranked in placement.ranking:
+        parts = (f"{name} {value:.2f}" for name, value in ranked.terms.items() if value)
+        hosts.add_row(ranked.host, f"{ranked.score:.3f}", ", ".join(parts))
+    for refusal in placement.refused:
+        hosts.add_row(refusal.host, "refused", "\n".join(map(str, refusal.reasons)))
+    _show(hosts)
+
+
+def _table(*columns: str) -> "Table":
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(box=SIMPLE, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _show(table: "Table") -> None:
+    from rich.console import Console
+
+    # A pipe has no width: wide enough that a line stays a line there.
+    console = Console(soft_wrap=False)
+    Console(width=console.width if console.is_terminal else 200, highlight=False, markup=False).print(table)
