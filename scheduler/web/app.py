@@ -1,6 +1,7 @@
 """The API as an aiohttp application: routes, error answers and limits, over any `Control`."""
 
 import asyncio
+from functools import cache
 
 from aiohttp import web
 
@@ -28,7 +29,7 @@ def create_app(
         role_of=role_of,
         heartbeat_seconds=heartbeat_seconds,
         stall_seconds=stall_seconds,
-        openapi=openapi.document(ROUTES),
+        openapi=_description(),
         closing=asyncio.Event(),
     )
     app = web.Application(middlewares=[errors_as_json], client_max_size=MAX_BODY_BYTES)
@@ -37,6 +38,11 @@ def create_app(
     for route in ROUTES:
         app.router.add_route(route.method, route.path, route.handle)
     return app
+
+
+@cache
+def _description() -> openapi.Schema:
+    return openapi.document(ROUTES)
 
 
 async def _end_streams(app: web.Application) -> None:
