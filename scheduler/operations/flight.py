@@ -1,0 +1,292 @@
+"""One migration on its way: an explicit state machine, journalled before each step.
+
+QUEUED -> CHECKING -> MIGRATING -> VERIFYING -> COMPLETED | FAILED | ABORTED | UNKNOWN
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import structlog
+
+from ..cluster.model import Snapshot, Vm
+from ..cluster.observation import DomainObservation
+from ..cluster.ports import BusyError, HypervisorError, MigrationOptions, NotFoundError, RefusedError
+from .context import Context
+from .history import Move, span, texts
+from .journal import JournalError
+from .outcome import Outcome, outcome, sight
+from .progress import FinalFigures, final_figures, ratio
+from .records import MigrationRecord, MigrationState, Trigger
+from .settings import MigrationSettings
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 0.5
+SETTLE_SECONDS = 30.0
+"""How long the two hosts may show something half-done after the call has ended."""
+PATIENCE_SECONDS = 300.0
+"""How long a host that cannot be asked is waited for before the outcome is given up as unknown."""
+
+
+class _EndedError(Exception):
+    """The migration ends before it has begun."""
+
+    def __init__(self, state: MigrationState, text: str) -> None:
+        super().__init__(text)
+        self.state = state
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """What was found out at the end, with what the destination then showed."""
+
+    outcome: Outcome
+    source: DomainObservation | None = None
+    destination: DomainObservation | None = None
+
+
+class Flight:
+    """A migration's task and its record."""
+
+    def __init__(self, context: Context, settings: MigrationSettings, record: MigrationRecord) -> None:
+        self.record = record
+        self.granted = asyncio.Event()
+        """Set once its slots are taken."""
+        self._context = context
+        self._settings = settings
+        self._figures = FinalFigures()
+        self._halt = ""
+        """Why it is to be aborted; empty while it is not."""
+        elapsed_s = 0.0 if record.started_at is None else context.clock.wall() - record.started_at
+        self._migrating_since_s = context.clock.monotonic() - max(elapsed_s, 0.0)
+
+    async def run(self) -> None:
+        """From the queue to the end."""
+        try:
+            await self.granted.wait()
+            self._heed_abort()
+            await self._step(MigrationState.CHECKING)
+            options = await self._check()
+            self._heed_abort()
+            await self._step(MigrationState.MIGRATING, started_at=self._context.clock.wall(), progress_ratio=0.0)
+        except _EndedError as ended:
+            await self._finish(ended.state, str(ended))
+            return
+        except (HypervisorError, JournalError) as error:
+            await self._finish(MigrationState.FAILED, str(error))
+            return
+        self._migrating_since_s = self._context.clock.monotonic()
+        error_text = await self._migrate(options)
+        await self._verify(error_text)
+
+    async def resume(self) -> None:
+        """From the middle: a migration that this process did not begin, to its end."""
+        await self._verify("")
+
+    async def abort(self, why: str) -> None:
+        """Have it end with the VM on its source; returns as soon as that is under way."""
+        self._halt = why
+        self.granted.set()
+        if self.record.state in {MigrationState.MIGRATING, MigrationState.VERIFYING}:
+            try:
+                await self._look_at_job()
+            except HypervisorError as error:
+                log.info("abort has to wait", migration=self.record.id, error=str(error))
+
+    async def give_up(self, text: str) -> None:
+        """End it in whatever state can still be told: after an error that nobody foresaw."""
+        began = self.record.started_at is not None
+        await self._finish(MigrationState.UNKNOWN if began else MigrationState.FAILED, text)
+
+    def take_statistics(self, stats: Mapping[str, int | float | str]) -> None:
+        """The source's final figures have come."""
+        self._figures = final_figures(stats)
+
+    # The steps
+
+    async def _check(self) -> MigrationOptions:
+        """A fresh look at both hosts; raises _EndedError when the migration may not be begun."""
+        record, cluster = self.record, self._context.cluster
+        snapshot = await self._context.view.refresh(record.source, record.destination)
+        vm = next((vm for vm in snapshot.vms if vm.uuid == record.uuid), None)
+        if vm is None or not vm.active or vm.host != record.source:
+            raise _EndedError(MigrationState.FAILED, f"it does not run on {record.source} any more")
+        if record.destination not in {host.name for host in snapshot.hosts}:
+            raise _EndedError(MigrationState.FAILED, f"{record.destination} is no host any more")
+        # Its own booking must not stand in its way.
+        vm = replace(vm, destination=None)
+        reasons = self._context.check(_with(snapshot, vm), vm, record.destination)
+        if reasons:
+            raise _EndedError(MigrationState.FAILED, texts(reasons))
+        if _name_taken(snapshot, vm, record.destination):
+            raise _EndedError(MigrationState.FAILED, f"{record.destination} has another VM named {vm.name}")
+        domain = await cluster.domain(record.source, record.uuid)
+        if domain is None:
+            raise _EndedError(MigrationState.FAILED, f"it does not run on {record.source} any more")
+        if await cluster.job(record.source, record.uuid) is not None:
+            raise _EndedError(MigrationState.FAILED, "somebody else is migrating it")
+        if domain.autostart:
+            await self._context.journal.note_autostart(record.id)
+        return MigrationOptions(
+            persistent=domain.persistent,
+            bandwidth_mib_per_s=self._settings.bandwidth_mib_per_s,
+            max_downtime_ms=self._settings.max_downtime_ms,
+            auto_converge=self._settings.auto_converge,
+        )
+
+    async def _migrate(self, options: MigrationOptions) -> str:
+        """Have it carried over and watch it; returns what the call complained of, or nothing."""
+        record = self.record
+        watching = asyncio.create_task(self._watch(), name=f"watch-migration-{record.id}")
+        try:
+            await self._context.cluster.migrate(record.uuid, record.source, record.destination, options)
+        except HypervisorError as error:
+            return error.text
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        return ""
+
+    async def _watch(self) -> None:
+        while True:
+            await self._context.clock.sleep(POLL_SECONDS)
+            try:
+                await self._look_at_job()
+            except HypervisorError as error:
+                log.debug("no progress to see", migration=self.record.id, error=str(error))
+
+    async def _look_at_job(self) -> bool:
+        """Take in the progress, and abort what is to be aborted; returns whether it still runs."""
+        record, cluster = self.record, self._context.cluster
+        try:
+            job = await cluster.job(record.source, record.uuid)
+        except NotFoundError:
+            return False
+        if job is None or not job.outgoing:
+            return False
+        self._tell(replace(self.record, progress_ratio=ratio(job, self.record.progress_ratio)))
+        elapsed_s = self._context.clock.monotonic() - self._migrating_since_s
+        if elapsed_s > self._settings.timeout_seconds and not self._halt:
+            self._halt = f"took longer than {span(self._settings.timeout_seconds)}"
+        if self._halt:
+            try:
+                await cluster.abort_job(record.source, record.uuid)
+            except (NotFoundError, BusyError, RefusedError) as error:
+                log.info("not to be aborted", migration=record.id, error=str(error))
+        return True
+
+    async def _verify(self, error: str) -> None:
+        await self._step(MigrationState.VERIFYING)
+        ending = await self._ending()
+        state, text = ending.outcome.state, self._filled(ending.outcome.text)
+        if state is MigrationState.FAILED and self._halt and ending.source is not None:
+            state, text = MigrationState.ABORTED, self._halt
+        elif state is MigrationState.FAILED:
+            text = "; ".join(filter(None, (error, text))) or "it did not leave its source"
+        elif state is MigrationState.COMPLETED and ending.destination is not None:
+            text = "; ".join(filter(None, (text, await self._settle_in(ending.source, ending.destination))))
+        await self._finish(state, text)
+
+    async def _ending(self) -> _Ending:
+        """Ask both hosts until what they show will not change by itself any more."""
+        cluster, clock, record = self._context.cluster, self._context.clock, self.record
+        give_up_at_s = settled_at_s = None
+        while True:
+            now_s = clock.monotonic()
+            try:
+                if await self._look_at_job():
+                    settled_at_s = None
+                else:
+                    source = await cluster.domain(record.source, record.uuid)
+                    destination = await cluster.domain(record.destination, record.uuid)
+                    found = outcome(sight(source), sight(destination))
+                    settled_at_s = settled_at_s or now_s + SETTLE_SECONDS
+                    if not found.may_change or now_s >= settled_at_s:
+                        return _Ending(found, source, destination)
+                give_up_at_s = None
+            except HypervisorError as error:
+                give_up_at_s = give_up_at_s or now_s + PATIENCE_SECONDS
+                if now_s >= give_up_at_s:
+                    return _Ending(Outcome(MigrationState.UNKNOWN, f"the outcome cannot be verified: {error}"))
+            await clock.sleep(POLL_SECONDS)
+
+    async def _settle_in(self, source: DomainObservation | None, destination: DomainObservation) -> str:
+        """Carry the autostart flag over, leave one definition; returns what did not work, for people."""
+        record, cluster = self.record, self._context.cluster
+        try:
+            if await self._context.journal.autostart(record.id) and destination.persistent:
+                await cluster.set_autostart(record.destination, record.uuid, autostart=True)
+            if source is not None and destination.persistent:
+                await cluster.undefine(record.source, record.uuid)
+        except (HypervisorError, JournalError) as error:
+            return f"it runs on {record.destination}, but: {error}"
+        return ""
+
+    async def _finish(self, state: MigrationState, error: str) -> None:
+        """Write down the end, and remember it for the gate."""
+        context, record, figures = self._context, self.record, self._figures
+        ended_at = context.clock.wall()
+        elapsed_s = None if record.started_at is None else context.clock.monotonic() - self._migrating_since_s
+        completed = state is MigrationState.COMPLETED
+        began = record.started_at is not None
+        # People may be refused and ask again at once; what the daemon asks for by itself backs off.
+        if completed or (record.trigger is not Trigger.MANUAL and (began or state is MigrationState.FAILED)):
+            await self._remember(
+                Move(record.uuid, record.source, record.destination, ended_at, record.trigger, completed)
+            )
+        if began:
+            await context.view.refresh(record.source, record.destination)
+        await self._step(
+            state,
+            error=error,
+            ended_at=ended_at,
+            duration_seconds=figures.duration_seconds if completed and figures.duration_seconds else elapsed_s,
+            downtime_ms=figures.downtime_ms if completed else None,
+            transferred_bytes=figures.transferred_bytes,
+            progress_ratio=1.0 if completed else record.progress_ratio,
+        )
+
+    async def _remember(self, move: Move) -> None:
+        self._context.gate.record_move(move)
+        try:
+            await self._context.journal.add_move(move)
+        except JournalError as error:
+            log.warning("a move is not journalled", migration=self.record.id, error=str(error))
+
+    async def _step(self, state: MigrationState, **changes: object) -> None:
+        """Journal the next state, then take it.
+
+        A journal that fails stops what has not begun; what has begun goes on, for the VM matters more than the record.
+        """
+        record = replace(self.record, state=state, **changes)  # type: ignore[arg-type]
+        try:
+            await self._context.journal.update_migration(record)
+        except JournalError as error:
+            if state in {MigrationState.CHECKING, MigrationState.MIGRATING}:
+                raise
+            log.warning("a migration's state is not journalled", migration=record.id, state=state, error=str(error))
+        self._tell(record)
+
+    def _tell(self, record: MigrationRecord) -> None:
+        if record != self.record:
+            self.record = record
+            self._context.listener(record)
+
+    def _heed_abort(self) -> None:
+        if self._halt:
+            raise _EndedError(MigrationState.ABORTED, self._halt)
+
+    def _filled(self, text: str) -> str:
+        return text.format(source=self.record.source, destination=self.record.destination)
+
+
+def _with(snapshot: Snapshot, changed: Vm) -> Snapshot:
+    return replace(snapshot, vms=tuple(changed if vm.uuid == changed.uuid else vm for vm in snapshot.vms))
+
+
+def _name_taken(snapshot: Snapshot, vm: Vm, host: str) -> bool:
+    return any(
+        other.name == vm.name and other.uuid != vm.uuid and (other.host == host or host in other.defined_on)
+        for other in snapshot.vms
+    )

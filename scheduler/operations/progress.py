@@ -1,0 +1,42 @@
+"""How far a migration is, from the hypervisor's job figures and its final statistics. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..cluster.ports import Job
+
+
+@dataclass(frozen=True, slots=True)
+class FinalFigures:
+    """What the hypervisor says of a migration that has ended; None: it does not say."""
+
+    duration_seconds: float | None = None
+    downtime_ms: int | None = None
+    transferred_bytes: int | None = None
+
+
+def ratio(job: Job, before: float | None) -> float | None:
+    """Part of the memory that is across, 0..1, never less than `before`; None when the hypervisor does not tell.
+
+    Guests write memory again while it is copied, so what remains rises at each iteration: shown as a standstill.
+    """
+    if not job.total_bytes or job.remaining_bytes is None:
+        return before
+    across = 1.0 - job.remaining_bytes / job.total_bytes
+    return max(min(across, 1.0), before or 0.0)
+
+
+def final_figures(stats: Mapping[str, int | float | str]) -> FinalFigures:
+    """Read the statistics of a JOB_COMPLETED event (libvirt's field names)."""
+    elapsed_ms, downtime_ms = _number(stats, "time_elapsed"), _number(stats, "downtime")
+    transferred = _number(stats, "data_processed")
+    return FinalFigures(
+        duration_seconds=None if elapsed_ms is None else elapsed_ms / 1000.0,
+        downtime_ms=None if downtime_ms is None else int(downtime_ms),
+        transferred_bytes=None if transferred is None else int(transferred),
+    )
+
+
+def _number(stats: Mapping[str, int | float | str], name: str) -> float | None:
+    value = stats.get(name)
+    return value if isinstance(value, int | float) else None

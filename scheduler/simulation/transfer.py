@@ -1,0 +1,100 @@
+"""A live migration in memory: copies in passes until little enough is left, like QEMU's pre-copy."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ..cluster.ports import Job, MigrationOptions
+
+MIB = 1024 * 1024
+SETUP_SECONDS = 0.2
+
+
+@dataclass(slots=True)
+class Transfer:
+    """One running migration and its figures. Bandwidth in MiB/s."""
+
+    uuid: str
+    source: str
+    destination: str
+    options: MigrationOptions
+    memory_mib: float
+    dirty_mib_per_s: float
+    bandwidth_mib_per_s: float
+    started_s: float
+    ended: asyncio.Future[None]
+    """Its result is what the call returns or raises."""
+    iteration: int = 0
+    remaining_mib: float = 0.0
+    processed_mib: float = 0.0
+    pass_started_s: float = 0.0
+    task: asyncio.Task[None] | None = None
+    cancelled_because: str = ""
+
+    @property
+    def downtime_ms(self) -> int:
+        """What stopping the guest now would take."""
+        return int(self.remaining_mib / self.bandwidth_mib_per_s * 1000.0)
+
+    def cancel(self, why: str) -> None:
+        """Break it off; the guest stays on its source."""
+        self.cancelled_because = why
+        if self.task is not None:
+            self.task.cancel()
+
+    async def copy(
+        self,
+        now: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+        on_pass: Callable[[int], None],
+        breaks_at: float | None,
+    ) -> None:
+        """Pass after pass, until what is left fits into the downtime; ConnectionError at the part `breaks_at`."""
+        await sleep(SETUP_SECONDS)
+        self.remaining_mib = self.memory_mib
+        while True:
+            self.iteration += 1
+            self.pass_started_s = now()
+            on_pass(self.iteration)
+            seconds = self.remaining_mib / self.bandwidth_mib_per_s
+            if breaks_at is not None:
+                await sleep(seconds * breaks_at)
+                raise ConnectionError("migration stream broke off")
+            await sleep(seconds)
+            self.processed_mib += self.remaining_mib
+            self.remaining_mib = min(self.dirty_mib_per_s * seconds, self.memory_mib)
+            if self.downtime_ms <= self.options.max_downtime_ms:
+                await sleep(self.downtime_ms / 1000.0)
+                self.processed_mib += self.remaining_mib
+                return
+
+    def job(self, now_s: float, *, outgoing: bool) -> Job:
+        """The figures that the hypervisor would show now."""
+        sent_mib = min((now_s - self.pass_started_s) * self.bandwidth_mib_per_s, self.remaining_mib)
+        if self.iteration == 0:
+            sent_mib = 0.0
+        return Job(
+            elapsed_ms=int((now_s - self.started_s) * 1000),
+            total_bytes=int(self.memory_mib * MIB),
+            processed_bytes=int((self.processed_mib + sent_mib) * MIB),
+            remaining_bytes=int((self.remaining_mib - sent_mib if self.iteration else self.memory_mib) * MIB),
+            dirty_mib_per_s=self.dirty_mib_per_s,
+            bandwidth_mib_per_s=self.bandwidth_mib_per_s,
+            iteration=self.iteration,
+            downtime_ms=self.options.max_downtime_ms,
+            outgoing=outgoing,
+        )
+
+    def statistics(self, now_s: float, *, success: bool) -> dict[str, int | float | str]:
+        """The final statistics, by libvirt's names."""
+        processed = int(self.processed_mib * MIB)
+        return {
+            "operation": 5,
+            "success": int(success),
+            "time_elapsed": int((now_s - self.started_s) * 1000),
+            "downtime": self.downtime_ms,
+            "data_total": int(self.memory_mib * MIB),
+            "data_processed": processed,
+            "memory_processed": processed,
+            "memory_iteration": self.iteration,
+        }
