@@ -108,6 +108,8 @@ class Inventory:
     ) -> DomainObservation | None:
         """None when the domain is gone by now."""
         domain_id = domain.ID() if domain.ID() >= 0 else None
+        # Libvirt quirk: where domains have no cgroup of their own, an inactive one is told libvirtd's CPU time.
+        counters = stats if domain_id is not None else {}
         try:
             facts = self._facts(connection, domain, domain_id, fresh=fresh)
             incoming = _incoming(domain, stats)
@@ -122,9 +124,9 @@ class Inventory:
             persistent=persistent,
             facts=facts,
             domain_id=domain_id,
-            cpu_time_ns=statistics.counter(stats, "cpu.time"),
-            vcpu_delay_ns=statistics.vcpu_delay_ns(stats),
-            memory_used_mib=statistics.memory_used_mib(stats),
+            cpu_time_ns=statistics.counter(counters, "cpu.time"),
+            vcpu_delay_ns=statistics.vcpu_delay_ns(counters),
+            memory_used_mib=statistics.memory_used_mib(counters),
             incoming=incoming,
         )
 

@@ -1,0 +1,186 @@
+"""Private libvirtd processes of an unprivileged user: real RPC, real events, real faults, no root and no network.
+
+Each serves libvirt's own `test` driver (no QEMU behind it) and the `qemu` driver in session mode.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from scheduler.cluster.observation import Event, EventKind
+from scheduler.cluster.ports import HostAddress
+from scheduler.hypervisor.cluster import LibvirtCluster
+
+UNPRIVILEGED = "nobody"
+
+
+class Libvirtd:
+    """One session-mode libvirtd with a home, a socket and a host UUID of its own."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.directory = Path(tempfile.mkdtemp(prefix="virt-scheduler-libvirtd."))
+        self._process: subprocess.Popen[bytes] | None = None
+        config = self.directory / "config" / "libvirt"
+        config.mkdir(parents=True)
+        (config / "libvirtd.conf").write_text(f'host_uuid = "{uuid.uuid4()}"\n')
+        (self.directory / "run").mkdir()
+        if os.geteuid() == 0:
+            for path in (self.directory, *self.directory.rglob("*")):
+                shutil.chown(path, UNPRIVILEGED)
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "run" / "libvirt" / "libvirt-sock"
+
+    def uri(self, driver: str) -> str:
+        return {
+            "test": f"test+unix:///default?socket={self.socket}",
+            "qemu": f"qemu+unix:///session?socket={self.socket}",
+        }[driver]
+
+    def address(self, driver: str = "test") -> HostAddress:
+        uri = self.uri(driver)
+        return HostAddress(name=self.name, uri=uri, peer_uri=uri, migration_address="127.0.0.1")
+
+    def start(self) -> None:
+        drop = ["setpriv", "--reuid", UNPRIVILEGED, "--regid", "nogroup", "--clear-groups"]
+        places = {"HOME": "", "XDG_RUNTIME_DIR": "run", "XDG_CONFIG_HOME": "config", "XDG_CACHE_HOME": "cache"}
+        with (self.directory / "stderr").open("ab") as stderr:
+            self._process = subprocess.Popen(
+                [*(drop if os.geteuid() == 0 else []), "libvirtd"],
+                env=os.environ | {name: str(self.directory / place) for name, place in places.items()},
+                cwd=self.directory,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 20
+        while not self.socket.exists() and self._process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert self.socket.exists(), (self.directory / "stderr").read_text()
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """As a crash: SIGKILL, and what it leaves behind stays."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def restart(self) -> None:
+        self.kill()
+        self.socket.unlink(missing_ok=True)
+        self.start()
+
+    def remove(self) -> None:
+        self.kill()
+        for pid_file in (self.directory / "run").rglob("*.pid"):  # guests that a failed test left running
+            with suppress(FileNotFoundError, ProcessLookupError, ValueError):
+                pid = int(pid_file.read_text())
+                if str(self.directory).encode() in Path(f"/proc/{pid}/environ").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    async def virsh(self, driver: str, *arguments: str) -> str:
+        """What anyone else does on that host."""
+        process = await asyncio.create_subprocess_exec(
+            "virsh", "-q", "-c", self.uri(driver), *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        output, errors = await process.communicate()
+        assert process.returncode == 0, errors.decode()
+        return output.decode().strip()
+
+
+def _require(program: str) -> None:
+    if shutil.which(program) is None:
+        reason = f"{program} is not installed"
+        if os.environ.get("VIRT_SCHEDULER_REQUIRE_LAB") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def new_libvirtd() -> Iterator[Callable[[str], Libvirtd]]:
+    """Makes libvirtds, started; they are gone after the test."""
+    _require("libvirtd")
+    made: list[Libvirtd] = []
+
+    def make(name: str) -> Libvirtd:
+        libvirtd = Libvirtd(name)
+        made.append(libvirtd)
+        libvirtd.start()
+        return libvirtd
+
+    yield make
+    for libvirtd in made:
+        libvirtd.remove()
+
+
+@pytest.fixture
+def libvirtd(new_libvirtd: Callable[[str], Libvirtd]) -> Libvirtd:
+    return new_libvirtd("node1")
+
+
+class Watched:
+    """A LibvirtCluster whose events are all kept."""
+
+    def __init__(self) -> None:
+        self.cluster = LibvirtCluster()
+        self.seen: list[Event] = []
+        self._arrived = asyncio.Condition()
+        self._task = asyncio.create_task(self._watch(self.cluster.events()))
+
+    async def expect(self, kind: EventKind, timeout_s: float, **fields: str) -> Event:
+        """The next event of that kind, which is taken out; fails with what came instead."""
+
+        def found() -> Event | None:
+            for event in self.seen:
+                if event.kind is kind and all(getattr(event, key) == value for key, value in fields.items()):
+                    return event
+            return None
+
+        try:
+            async with asyncio.timeout(timeout_s), self._arrived:
+                await self._arrived.wait_for(lambda: found() is not None)
+        except TimeoutError:
+            pytest.fail(f"no {kind} {fields} within {timeout_s} s, only {self.seen}")
+        event = found()
+        assert event is not None
+        self.seen.remove(event)
+        return event
+
+    async def close(self) -> None:
+        await self.cluster.close()
+        await self._task
+
+    async def _watch(self, events: AsyncIterator[Event]) -> None:
+        async for event in events:
+            async with self._arrived:
+                self.seen.append(event)
+                self._arrived.notify_all()
+
+
+@pytest.fixture
+async def watched() -> AsyncIterator[Watched]:
+    watched = Watched()
+    yield watched
+    await watched.close()
+
+
+@pytest.fixture
+def qemu_installed() -> None:
+    _require("qemu-system-x86_64")
