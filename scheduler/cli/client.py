@@ -1,0 +1,120 @@
+"""The daemon's API over its unix socket, as plain calls; what goes wrong is one line that says what to do."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    import aiohttp
+
+Record: TypeAlias = dict[str, Any]
+"""A JSON object of the API's contract."""
+_EXIT_CODES = {"refused": 3, "conflict": 3, "unexpected": 1}
+
+
+@dataclass(slots=True)
+class ApiError(Exception):
+    """The daemon said no, or cannot be spoken to. `text` is one line."""
+
+    code: str
+    text: str
+    reasons: tuple[Record, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """3 when it was refused, 1 when the daemon failed, else 2."""
+        return _EXIT_CODES.get(self.code, 2)
+
+    def as_dict(self) -> Record:
+        """The contract's form."""
+        return {"error": {"code": self.code, "message": self.text, "reasons": list(self.reasons)}}
+
+
+class Api:
+    """A daemon. Each call connects anew; all raise ApiError."""
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = socket
+
+    def get(self, path: str, **query: object) -> Record:
+        """What is there; a query value of None is left out."""
+        return asyncio.run(self._call("GET", path, query={k: str(v) for k, v in query.items() if v is not None}))
+
+    def post(self, path: str, body: Record | None = None) -> Record:
+        """Have something done."""
+        return asyncio.run(self._call("POST", path, body=body))
+
+    def delete(self, path: str) -> Record:
+        """Have something ended."""
+        return asyncio.run(self._call("DELETE", path))
+
+    async def notices(self, after: int, *, quiet_seconds: float | None = None) -> AsyncIterator[Record]:
+        """Notices after the one numbered `after`, as they come; ends when nothing came for `quiet_seconds`."""
+        async with (
+            self._session() as session,
+            session.get("/v1/events", headers={"Last-Event-ID": str(after)}) as answer,
+        ):
+            if answer.status >= 400:
+                raise _error(answer.status, await answer.read())
+            while True:
+                try:
+                    async with asyncio.timeout(quiet_seconds):
+                        line = await answer.content.readline()
+                except TimeoutError:
+                    return
+                if not line:
+                    raise ApiError("unavailable", "the daemon ended the stream")
+                if line.startswith(b"data:"):
+                    yield json.loads(line.removeprefix(b"data:"))
+
+    async def _call(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Record | None = None
+    ) -> Record:
+        async with self._session() as session, session.request(method, path, params=query, json=body) as answer:
+            content = await answer.read()
+            if answer.status >= 400:
+                raise _error(answer.status, content)
+            record: Record = json.loads(content)
+            return record
+
+    @asynccontextmanager
+    async def _session(self) -> "AsyncIterator[aiohttp.ClientSession]":
+        import aiohttp
+
+        # A call may take long (a VM's start on a slow host); a daemon that is gone is noticed by the socket.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        connector = aiohttp.UnixConnector(str(self.socket))
+        try:
+            async with aiohttp.ClientSession("http://scheduler", connector=connector, timeout=timeout) as session:
+                yield session
+        except aiohttp.ClientConnectorError as error:
+            raise ApiError("unavailable", self._why_not(error.os_error)) from None
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ApiError("unavailable", f"the daemon at {self.socket} broke off: {error}") from None
+        except json.JSONDecodeError:
+            raise ApiError("unavailable", f"what answers at {self.socket} is no virt-scheduler") from None
+
+    def _why_not(self, error: OSError) -> str:
+        if isinstance(error, PermissionError):
+            return f"not allowed to use {self.socket}: be root or a member of its group"
+        if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+            return f"no daemon at {self.socket}: start it with `systemctl start virt-scheduler` or `virt-scheduler run`"
+        return f"cannot use {self.socket}: {error.strerror or error}"
+
+
+def at(*parts: object) -> str:
+    """A path below /v1, with names quoted."""
+    return "/v1/" + "/".join(quote(str(part), safe="") for part in parts)
+
+
+def _error(status: int, content: bytes) -> ApiError:
+    try:
+        error = json.loads(content)["error"]
+        return ApiError(error["code"], error["message"], tuple(error.get("reasons", ())))
+    except (ValueError, KeyError, TypeError):
+        return ApiError("unexpected", f"the daemon answered {status}")

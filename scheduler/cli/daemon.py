@@ -1,0 +1,128 @@
+"""The daemon itself: run it, check its config, see how it is, have it read its config again."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .session import BAD_INPUT, Choice, Session, fail, live, print_json
+
+if TYPE_CHECKING:
+    from ..config import Config
+
+_config = click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), help="Instead of the global --config."
+)
+
+
+@click.command()
+@_config
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Instead of the config's log.level."
+)
+@click.pass_obj
+def run(choice: Choice, config_path: Path | None, log_level: str | None) -> None:
+    """Run the daemon in the foreground."""
+    path = config_path or choice.config_path
+    config = _load(path)
+    from ..logs import configure
+
+    configure(log_level or config.log.level, config.log.format)
+    from ..daemon import app
+
+    sys.exit(app.run(path))
+
+
+@click.command()
+@_config
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for other tools: the config with all defaults.")
+@click.pass_obj
+def check(choice: Choice, config_path: Path | None, as_json: bool) -> None:
+    """Say whether a config can be used, every mistake in it, and what it amounts to."""
+    from ..config import DEFAULT_PATH
+
+    path = config_path or choice.config_path
+    config = _load(path, as_json=as_json)
+    if as_json:
+        print_json({"valid": True, "problems": [], "config": config.written()})
+        return
+    if path is None and not DEFAULT_PATH.exists():
+        click.echo(f"{DEFAULT_PATH} does not exist: the defaults hold, this machine is scheduled.")
+    else:
+        click.echo(f"{path or DEFAULT_PATH}: valid")
+    _summarise(config)
+
+
+def _load(path: Path | None, *, as_json: bool = False) -> "Config":
+    from ..config import ConfigError, load
+
+    try:
+        return load(path)
+    except ConfigError as error:
+        if as_json:
+            print_json({"valid": False, "problems": list(error.problems)})
+        for problem in error.problems:
+            fail(problem)
+        sys.exit(BAD_INPUT)
+
+
+def _summarise(config: "Config") -> None:
+    from .present import mib, say, table
+
+    say(f"mode {config.mode}, objective {config.balance.objective}, state in {config.state_directory}")
+    table(
+        ("HOST", "URI", "PEER URI", ">RESERVED MiB"),
+        [
+            (host.name, host.uri, host.to_address().peer_uri, mib(host.reserved_memory_mib))
+            for host in config.hosts
+        ],
+    )  # fmt: skip
+    rules = [
+        *((f"pin ({pin.strength})", pin.vm, f"on {', '.join(pin.hosts)}") for pin in config.pins),
+        *(
+            (f"apart ({r.strength})", ", ".join(r.vms), f"at most {r.max_per_host} a host")
+            for r in config.anti_affinity
+        ),
+        *((f"together ({rule.strength})", ", ".join(rule.vms), "on one host") for rule in config.affinity),
+        *((f"mode {entry.mode}", entry.vm, "") for entry in config.modes),
+    ]
+    if rules:
+        table(("RULE", "VMs", ""), rules)
+    else:
+        say("no rules")
+
+
+@click.command()
+@live
+def status(session: Session) -> None:
+    """Show the daemon in one look."""
+    found = session.api.get("/v1/status")
+    session.show(found, lambda: _show_status(found))
+
+
+def _show_status(found: dict[str, object]) -> None:
+    from .present import moment, say
+
+    started, cycle_at = found["started_at"], found["cycle_at"]
+    assert isinstance(started, float | int)  # noqa: S101 - the contract
+    last = f" at {moment(float(cycle_at))}" if isinstance(cycle_at, float | int) else ""
+    say(f"virt-scheduler {found['version']}, mode {found['mode']}, running since {moment(float(started))}")
+    if not found["ready"]:
+        say("not ready yet")
+    say(f"cycle {found['cycle'] or 'none yet'}{last}: {found['sentence']}")
+    say(f"hosts: {found['hosts_up']} of {found['hosts_total']} up")
+    say(f"VMs: {found['vms_running']} of {found['vms_total']} running")
+    say(f"migrations under way: {found['migrations_running']}")
+    say(f"recommendations to approve: {found['recommendations_pending']}")
+    say(f"config: {found['config_path'] or 'none, the defaults hold'}")
+    if found["config_error"]:
+        say(f"the last reload was refused: {found['config_error']}")
+
+
+@click.command()
+@live
+def reload(session: Session) -> None:
+    """Have the daemon read its config again; a mistake in it changes nothing."""
+    answer = session.api.post("/v1/reload")
+    session.show_lines(answer, [answer["changed"]])

@@ -1,0 +1,152 @@
+"""Migrations: begin, watch, abort; and emptying a host."""
+
+import sys
+import time
+
+import click
+
+from .client import Record, at
+from .progress import FINAL_STATES, follow, outcome, way
+from .session import BAD_INPUT, DONE, FAILED, REFUSED, Session, fail, live
+
+no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as it is under way.")
+_STALLED_SECONDS = 120.0
+"""A drain of which nothing has moved for so long is reported as it stands."""
+_POLL_SECONDS = 0.5
+
+
+@click.command()
+@click.argument("vms", nargs=-1, required=True, metavar="VM|GLOB...")
+@click.option("--to", metavar="HOST", help="Where to; without it the best host is chosen.")
+@click.option("--dry-run", is_flag=True, help="Only check, and say where to.")
+@no_wait
+@live
+def migrate(session: Session, *, vms: tuple[str, ...], to: str | None, dry_run: bool, no_wait: bool) -> int:
+    """Migrate running VMs live; each is checked before it is tried.
+
+    Exit codes: 0 all completed, 1 one failed, 3 one was refused.
+    """
+    answer = session.api.post("/v1/migrations", {"vms": list(vms), "to": to, "dry_run": dry_run})
+    begun = answer["migrations"]
+    if not begun:
+        fail("no VM is meant by that")
+        return BAD_INPUT
+    if dry_run:
+        session.show_lines(answer, map(_would, begun))
+        return REFUSED if any(record["error"] for record in begun) else DONE
+    return watch(session, begun, no_wait=no_wait)
+
+
+def watch(session: Session, begun: list[Record], *, no_wait: bool) -> int:
+    """Follow migrations that were asked for and tell how each ended; returns the exit code.
+
+    One that had failed before it began was refused.
+    """
+    refused = any(record["state"] == "failed" for record in begun)
+    records = begun if no_wait else _follow(session, begun)
+    session.show_lines({"migrations": records}, map(outcome, records))
+    if refused:
+        return REFUSED
+    return DONE if no_wait or all(record["state"] == "completed" for record in records) else FAILED
+
+
+def _follow(session: Session, begun: list[Record]) -> list[Record]:
+    try:
+        return follow(session.api, begun, quiet=session.as_json)
+    except KeyboardInterrupt:
+        fail("the migrations go on without being watched; `virt-scheduler abort VM` ends one")
+        sys.exit(130)
+
+
+def _would(record: Record) -> str:
+    if record["error"]:
+        return f"{way(record)}: refused: {record['error']}"
+    from .present import seconds
+
+    predicted = f", about {seconds(record['predicted_seconds'])}" if record["predicted_seconds"] else ""
+    return f"{way(record)}: would be migrated{predicted}"
+
+
+@click.command()
+@click.argument("vm")
+@live
+def abort(session: Session, *, vm: str) -> int:
+    """Abort a VM's migration; it keeps running where it is."""
+    for record in session.api.get("/v1/migrations", limit=1000)["migrations"]:
+        if vm in (record["vm"], record["uuid"]) and record["state"] not in FINAL_STATES:
+            aborted = session.api.delete(at("migrations", record["id"]))
+            session.show_lines(aborted, [f"{way(aborted)}: abort asked for, now {aborted['state']}"])
+            return DONE
+    fail(f"{vm} is not being migrated")
+    return REFUSED
+
+
+@click.command()
+@click.argument("host")
+@click.option("--dry-run", is_flag=True, help="Only say what would move where.")
+@no_wait
+@live
+def drain(session: Session, *, host: str, dry_run: bool, no_wait: bool) -> int:
+    """Cordon a host and move its VMs away.
+
+    Exit codes: 0 none is left, 1 one failed to move, 3 one can go nowhere.
+    """
+    latest = session.api.get("/v1/migrations", limit=1)["migrations"]
+    plan = session.api.post(at("hosts", host, "drain"), {"dry_run": dry_run})["plan"]
+    if not session.as_json:
+        _show_plan(plan)
+    ended: list[Record] = []
+    if not (dry_run or no_wait) and plan["steps"]:
+        ended = _wait_for_drain(session, host, plan, after=latest[0]["id"] if latest else 0)
+        for record in () if session.as_json else ended:
+            click.echo(outcome(record))
+    session.show({"plan": plan, "migrations": ended}, lambda: None)
+    moved = {record["vm"] for record in ended if record["state"] == "completed"}
+    if plan.get("unmoved"):
+        return REFUSED
+    return DONE if dry_run or no_wait or moved >= {step["vm"] for step in plan["steps"]} else FAILED
+
+
+def _show_plan(plan: Record) -> None:
+    from .present import reasons, say, seconds, table
+
+    if plan.get("summary"):
+        say(plan["summary"])
+    if plan["steps"]:
+        table(
+            (">BATCH", "VM", "FROM", "TO", ">ABOUT", "WHY"),
+            [
+                (
+                    step["batch"],
+                    step["vm"],
+                    step["source"],
+                    step["destination"],
+                    seconds(step["predicted_seconds"]),
+                    step["reason"],
+                )
+                for step in plan["steps"]
+            ],
+        )
+    for vm in plan.get("unmoved", ()):
+        say(f"{vm['vm']} stays on {vm['host']}: {reasons(vm['reasons'])}")
+
+
+def _wait_for_drain(session: Session, host: str, plan: Record, *, after: int) -> list[Record]:
+    """Watch the migrations off `host` newer than `after` until each VM of the plan has had its own.
+
+    A step begins only when its batch's turn comes, so they are found as they appear.
+    """
+    planned = {step["vm"] for step in plan["steps"]}
+    latest: dict[str, Record] = {}
+    changed_at = time.monotonic()
+    while time.monotonic() - changed_at < _STALLED_SECONDS:
+        time.sleep(_POLL_SECONDS)
+        for record in reversed(session.api.get("/v1/migrations", limit=1000)["migrations"]):
+            if record["id"] > after and record["source"] == host and latest.get(record["vm"]) != record:
+                if not session.as_json and latest.get(record["vm"], {}).get("state") != record["state"]:
+                    click.echo(f"{way(record)}: {record['state']}")
+                latest[record["vm"]] = record
+                changed_at = time.monotonic()
+        if planned <= {vm for vm, record in latest.items() if record["state"] in FINAL_STATES}:
+            break
+    return list(latest.values())

@@ -1,0 +1,95 @@
+"""What the live commands share: which daemon is meant, how answers are shown, how failures end."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec
+
+import click
+
+from .client import Api, ApiError, Record
+
+DONE, FAILED, BAD_INPUT, REFUSED = 0, 1, 2, 3
+"""Exit codes."""
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which config and which socket the caller named."""
+
+    config_path: Path | None = None
+    socket_path: Path | None = None
+
+    def socket(self) -> Path:
+        """The socket named, else the config's, else the default one. UsageError when a named config cannot be used."""
+        if self.socket_path is not None:
+            return self.socket_path
+        from ..config import Config, ConfigError, load
+
+        try:
+            return load(self.config_path).api.socket
+        except ConfigError as error:
+            if self.config_path is not None:
+                raise click.UsageError("\n".join(error.problems)) from None
+            # Not everyone who may speak to the daemon may read its config.
+            return Config().api.socket
+
+
+@dataclass(frozen=True)
+class Session:
+    """One call of a live command."""
+
+    choice: Choice
+    as_json: bool
+
+    @functools.cached_property
+    def api(self) -> Api:
+        """The daemon that is meant."""
+        return Api(self.choice.socket())
+
+    def show(self, answer: object, as_text: Callable[[], None]) -> None:
+        """Print the answer as JSON when that was asked for, else by `as_text`."""
+        if self.as_json:
+            print_json(answer)
+        else:
+            as_text()
+
+    def show_lines(self, answer: object, lines: Iterable[str]) -> None:
+        """Print the answer as JSON when that was asked for, else these lines."""
+        self.show(answer, lambda: click.echo("\n".join(lines)))
+
+
+def print_json(answer: object) -> None:
+    """For other tools: indented, one document."""
+    click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+
+
+def live(command: Callable[Concatenate[Session, P], int | None]) -> Callable[..., None]:
+    """Make a function a live command: it gets a Session and `--json`, and returns the exit code (None: 0)."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON, for other tools.")
+    @click.pass_obj
+    @functools.wraps(command)
+    def call(choice: Choice, /, *args: Any, as_json: bool, **options: Any) -> None:
+        session = Session(choice, as_json)
+        try:
+            code = command(session, *args, **options)
+        except ApiError as error:
+            if as_json:
+                print_json(error.as_dict())
+            fail(error.text, error.reasons)
+            code = error.exit_code
+        sys.exit(code or DONE)
+
+    return call
+
+
+def fail(text: str, reasons: tuple[Record, ...] | list[Record] = ()) -> None:
+    """Say on stderr, in one line, why something was not done; each reason on a line below it."""
+    click.echo(f"virt-scheduler: {text}", err=True)
+    for reason in reasons:
+        click.echo(f"  {reason['text']} ({reason['code']})", err=True)
