@@ -47,13 +47,18 @@ def assemble(
 ) -> Snapshot:
     """The snapshot of all hosts and of every VM once, by UUID."""
     sightings: dict[str, list[tuple[str, DomainObservation]]] = {}
-    for host in hosts:
+    # The latest look first: just after a migration the source's older look still shows the VM.
+    for host in sorted(hosts, key=lambda host: -host.observation.monotonic_s if host.observation else 0.0):
         for domain in host.observation.domains if host.observation else ():
             sightings.setdefault(domain.uuid, []).append((host.name, domain))
     return Snapshot(
         taken_at=taken_at,
         hosts=tuple(_host(host, demand, windows) for host in hosts),
-        vms=tuple(_vm(seen, demand, windows, cpu_verdicts) for seen in sightings.values() if not _only_incoming(seen)),
+        vms=tuple(
+            _vm(seen, demand, windows, cpu_verdicts)
+            for _, seen in sorted(sightings.items())
+            if not _only_incoming(seen)
+        ),
         rules=rules,
     )
 
@@ -117,7 +122,7 @@ def _vm(
         blockers=facts.blockers,
         hold=_runs_twice(active),
         destination=next((other for other, sighting in seen if sighting.incoming and other != host), None),
-        defined_on=tuple(other for other, sighting in present if sighting.persistent),
+        defined_on=tuple(sorted(other for other, sighting in present if sighting.persistent)),
         labels=facts.labels,
     )
 
@@ -126,4 +131,4 @@ def _runs_twice(active: Sequence[tuple[str, DomainObservation]]) -> str | None:
     """The same UUID active on several hosts is a split brain or a careless clone: hands off."""
     if len(active) < 2:
         return None
-    return f"its UUID is active on {' and '.join(host for host, _ in active)}: a person should look"
+    return f"its UUID is active on {' and '.join(sorted(host for host, _ in active))}: a person should look"

@@ -36,6 +36,10 @@ def test_a_vm_is_where_it_runs_wherever_else_it_is_defined():
     assert snapshot.vms[0].defined_on == ("a", "b")
 
 
+def test_the_latest_look_tells_where_a_vm_is():
+    assert snapshot_of(host("a", domain(), seen_at_s=99.0), host("b", domain(), seen_at_s=100.0)).vms[0].host == "b"
+
+
 def test_the_receiving_half_of_a_migration_takes_room_on_its_host():
     snapshot = snapshot_of(host("a", domain()), host("b", domain(state=VmState.PAUSED, incoming=True)))
     assert (snapshot.vms[0].host, snapshot.vms[0].destination) == ("a", "b")

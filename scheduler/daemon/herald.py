@@ -1,0 +1,93 @@
+"""Tells what happened: to the metrics, to whoever listens to the event stream, and to the log. Decides nothing."""
+
+import structlog
+
+from ..cluster.observation import Event, EventKind
+from ..operations.records import Decision, MigrationRecord, MigrationState, PlacementRecord
+from ..web.metrics import Metrics
+from .notices import Notices
+
+log = structlog.get_logger(__name__)
+
+
+class Herald:
+    """Each method is one kind of news."""
+
+    def __init__(self, metrics: Metrics, notices: Notices) -> None:
+        self._metrics = metrics
+        self._notices = notices
+        self._told: dict[int, MigrationState] = {}
+        self._lost: set[str] = set()
+
+    def event(self, event: Event) -> None:
+        """A hypervisor told something."""
+        self._metrics.libvirt_event(event.host, event.kind)
+        if event.uuid and event.kind is not EventKind.MIGRATION_ITERATION:
+            what = event.kind.value.replace("_", " ")
+            text = f"{event.name or event.uuid} on {event.host}: {what}"
+            self._notices.publish("domain", text, host=event.host, vm=event.name, uuid=event.uuid, event=event.kind)
+
+    def host(self, name: str, *, reachable: bool, detail: str) -> None:
+        """A host was lost, or answers."""
+        if reachable:
+            log.info("host answers", host=name)
+            if name in self._lost:
+                self._metrics.reconnected(name)
+            self._lost.discard(name)
+        else:
+            log.warning("host unreachable", host=name, detail=detail)
+            self._lost.add(name)
+        text = f"{name} answers" if reachable else f"{name} is unreachable: {detail}"
+        self._notices.publish("host", text, host=name, reachable=reachable)
+
+    def moved_by_others(self, vm: str, source: str, destination: str) -> None:
+        """A VM runs elsewhere, and it was not us."""
+        log.info("moved by somebody else, stays there for a while", vm=vm, source=source, destination=destination)
+        text = f"{vm}: moved from {source} to {destination} by somebody else"
+        self._notices.publish("domain", text, vm=vm, source=source, destination=destination)
+
+    def migration(self, record: MigrationRecord) -> None:
+        """A migration has a new state, or has come further."""
+        way = f"{record.vm} {record.source} -> {record.destination}"
+        if record.state is self._told.get(record.id):
+            return
+        self._told[record.id] = record.state
+        level = log.warning if record.state in {MigrationState.FAILED, MigrationState.UNKNOWN} else log.info
+        level(
+            "migration",
+            id=record.id,
+            state=record.state.value,
+            vm=record.vm,
+            source=record.source,
+            destination=record.destination,
+            trigger=record.trigger.value,
+            **_figures(record),
+        )
+        text = f"{way}: {record.state}" + (f": {record.error}" if record.error else "")
+        self._notices.publish("migration", text, id=record.id, vm=record.vm, state=record.state, **_figures(record))
+        if record.state.final:
+            del self._told[record.id]
+            self._metrics.migration_ended(record)
+
+    def placement(self, record: PlacementRecord) -> None:
+        """A placement has ended."""
+        log.info("placement", outcome=record.outcome.value, vm=record.vm, host=record.host, reason=record.reason)
+        self._notices.publish("placement", f"{record.vm}: {record.reason}", vm=record.vm, outcome=record.outcome)
+        self._metrics.placement_ended(record)
+
+    def cycle(self, decision: Decision, seconds: float, *, ok: bool, news: bool) -> None:
+        """A cycle has ended; `news` when it says something else than the one before."""
+        self._metrics.cycle_ended(seconds, ok=ok)
+        (log.info if news else log.debug)(decision.sentence, kind=decision.kind, seconds=round(seconds, 3))
+        if news:
+            self._metrics.decided(decision)
+            self._notices.publish("decision", decision.sentence, cycle=decision.cycle, decision=decision.kind)
+
+
+def _figures(record: MigrationRecord) -> dict[str, object]:
+    figures = {
+        "error": record.error,
+        "seconds": None if record.duration_seconds is None else round(record.duration_seconds, 2),
+        "downtime_ms": record.downtime_ms,
+    }
+    return {name: value for name, value in figures.items() if value not in {None, ""}}

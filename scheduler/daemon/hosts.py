@@ -1,0 +1,53 @@
+"""What `hosts` shows of each host, from the snapshot and the connections. Pure."""
+
+from collections.abc import Mapping
+
+from ..cluster.model import Host, HostState, Snapshot
+from ..web.control import HostStatus
+
+
+def host_status(
+    snapshot: Snapshot,
+    host: Host,
+    *,
+    uri: str,
+    detail: str,
+    age_s: float | None,
+    flag: str,
+    slots: tuple[int, int],
+) -> HostStatus:
+    """One host as people see it. `detail` is the connection's error, `flag` is `cordoned`, `draining` or empty."""
+    known = host.memory_mib > 0
+    committed_mib = sum(vm.memory_mib for vm in snapshot.vms if vm.active and host.name in {vm.host, vm.destination})
+    inbound, outbound = slots
+    return HostStatus(
+        name=host.name,
+        state=host.state.value,
+        detail=_detail(host, detail, age_s, flag),
+        uri=uri,
+        cpus=host.cpus if known else None,
+        cpu_model=host.cpu_model,
+        cpu_used_cores=host.cpu_used_cores,
+        memory_mib=host.memory_mib if known else None,
+        reserved_memory_mib=host.reserved_memory_mib,
+        committed_memory_mib=committed_mib,
+        free_memory_mib=host.memory_mib - host.reserved_memory_mib - committed_mib if known else None,
+        vms_running=sum(vm.active and vm.host == host.name for vm in snapshot.vms),
+        inbound=inbound,
+        outbound=outbound,
+        contended_seconds=host.contended_seconds,
+        labels=dict(host.labels),
+    )
+
+
+def flags(host_flags: Mapping[str, bool]) -> dict[str, str]:
+    """Host flags as words: whether each host is draining -> `draining` or `cordoned`."""
+    return {host: "draining" if draining else "cordoned" for host, draining in host_flags.items()}
+
+
+def _detail(host: Host, detail: str, age_s: float | None, flag: str) -> str:
+    if host.state is HostState.UNREACHABLE:
+        return detail
+    if host.stale and age_s is not None:
+        return f"figures are {age_s:.0f} s old"
+    return flag

@@ -1,0 +1,53 @@
+"""The stream of what happens: a short memory, and everybody who listens."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+from ..web.control import Notice
+
+REMEMBERED = 1000
+"""Notices a listener that reconnects can still get."""
+BEHIND = 1000
+"""A listener this far behind is let go; it reconnects with the last id it saw."""
+
+
+class Notices:
+    """Publishes notices to any number of listeners, none of which can hold up the others."""
+
+    def __init__(self, wall_clock: Callable[[], float]) -> None:
+        self._wall_clock = wall_clock
+        self._memory: deque[Notice] = deque(maxlen=REMEMBERED)
+        self._listeners: set[asyncio.Queue[Notice | None]] = set()
+        self._next_id = 1
+
+    def publish(self, kind: str, text: str, **data: object) -> None:
+        """Tell everybody."""
+        notice = Notice(id=self._next_id, at=self._wall_clock(), kind=kind, text=text, data=data)
+        self._next_id += 1
+        self._memory.append(notice)
+        for queue in list(self._listeners):
+            if queue.qsize() < BEHIND:
+                queue.put_nowait(notice)
+            else:
+                self._listeners.discard(queue)
+                queue.put_nowait(None)
+
+    async def listen(self, after: int | None) -> AsyncIterator[Notice]:
+        """What happens from now on, preceded by what is remembered after id `after`."""
+        queue: asyncio.Queue[Notice | None] = asyncio.Queue()
+        for notice in self._memory if after is not None else ():
+            if notice.id > (after or 0):
+                queue.put_nowait(notice)
+        self._listeners.add(queue)
+        try:
+            while (notice_or_end := await queue.get()) is not None:
+                yield notice_or_end
+        finally:
+            self._listeners.discard(queue)
+
+    def close(self) -> None:
+        """End every listener."""
+        for queue in self._listeners:
+            queue.put_nowait(None)
+        self._listeners.clear()
