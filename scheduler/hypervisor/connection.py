@@ -18,9 +18,12 @@ from .workers import Workers
 FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 15.0
 OPEN_TIMEOUT_S = 10.0
-ABANDON_OPEN_S = 60.0
-"""Nothing can interrupt an open that hangs: it is given up, thread and all, after this time, doubled each time."""
-MAX_ABANDON_OPEN_S = 3600.0
+PATIENCE_S = 60.0
+"""Nothing can interrupt a call that hangs. Whatever makes it come back is most often what brings the host back too, so
+it is waited for; only after this time a new connection is tried and the hanging one left behind, thread and all."""
+MAX_PATIENCE_S = 3600.0
+"""Patience doubles each time, so that a host that hangs for days costs a few dozen threads and not thousands."""
+CLOSE_TIMEOUT_S = 2.0
 
 
 class HostConnection:
@@ -33,9 +36,10 @@ class HostConnection:
         self._shared_directories = shared_directories
         self._emit_event = emit
         self._session: Session | None = None
+        self._attempt: _Attempt | None = None
         self._unreachable_because = "not connected yet"
         self._told_lost = False
-        self._patience_s = ABANDON_OPEN_S
+        self._patience_s = PATIENCE_S
         self._task = asyncio.create_task(self._keep_connected(), name=f"libvirt {address.name}")
 
     @property
@@ -51,18 +55,24 @@ class HostConnection:
         return frozenset() if self._session is None else self._session.inventory.shared.pools
 
     async def close(self) -> None:
-        """Let the host go."""
+        """Let the host go; calls that hang are left to themselves after a moment."""
         self._task.cancel()
         await asyncio.wait({self._task})
+        if self._attempt is not None:
+            await self._attempt.ended(CLOSE_TIMEOUT_S)
 
     async def _keep_connected(self) -> None:
         delay_s = FIRST_DELAY_S
         while True:
-            attempt = _Attempt(self.address, self._shared_directories, self._on_event)
-            session = await self._await_opening(attempt)
+            self._attempt = _Attempt(self.address, self._shared_directories, self._on_event)
+            session = await self._await_opening(self._attempt)
             if session is not None:
                 delay_s = FIRST_DELAY_S
                 await self._hold(session)
+                if await self._attempt.ended(self._patience_s):
+                    self._patience_s = PATIENCE_S
+                else:
+                    self._lose_patience()
             # Full jitter's lower half is left out: many daemons and hosts still spread, and none hurries.
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - only spreads load
             delay_s = min(2 * delay_s, MAX_DELAY_S)
@@ -82,9 +92,7 @@ class HostConnection:
             raise
         if session is None:
             attempt.abandon()
-            self._patience_s = min(2 * self._patience_s, MAX_ABANDON_OPEN_S)
-            return None
-        self._patience_s = ABANDON_OPEN_S
+            self._lose_patience()
         return session
 
     async def _hold(self, session: Session) -> None:
@@ -96,7 +104,10 @@ class HostConnection:
             self._tell_lost(reason)
         finally:
             self._session = None
-            await session.close()
+            session.close()
+
+    def _lose_patience(self) -> None:
+        self._patience_s = min(2 * self._patience_s, MAX_PATIENCE_S)
 
     def _tell_lost(self, reason: str) -> None:
         self._unreachable_because = reason
@@ -161,9 +172,12 @@ class _Attempt:
         return self._session
 
     def abandon(self) -> None:
-        """Wait no more. Should the open succeed after all, the connection is closed in its own thread."""
-        self._opening.add_done_callback(_close_late)
-        self._workers.stop()
+        """Wait no more. Should the open succeed after all, its connection is closed at once."""
+        self._workers.stop(self._close_opened)
+
+    async def ended(self, timeout_s: float) -> bool:
+        """Whether its threads have ended, and with them the connection, after at most `timeout_s`."""
+        return await self._workers.stopped(timeout_s)
 
     def _open(self, uri: str) -> Opened:
         try:
@@ -171,6 +185,10 @@ class _Attempt:
         except LibvirtError as error:
             failure = translate(self._host, error)
         raise failure
+
+    def _close_opened(self) -> None:
+        if not self._opening.cancelled() and self._opening.exception() is None:
+            self._opening.result().close()
 
     def _deliver(self, raw: RawEvent) -> None:
         self._hand_over(self._take, raw)
@@ -196,8 +214,3 @@ class _Attempt:
         self._lost = reason
         if self._session is not None:
             self._session.lose(reason)
-
-
-def _close_late(opening: Future[Opened]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()

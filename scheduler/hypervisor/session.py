@@ -26,8 +26,6 @@ KEEPALIVE_COUNT = 3
 HOST_CALL_TIMEOUT_S = 10.0
 """For calls that wait for no domain: a host that does not answer them hangs."""
 DOMAIN_CALL_TIMEOUT_S = 10.0
-CLOSE_TIMEOUT_S = 13.0
-"""By then keepalive has freed whatever call was under way."""
 
 _THREADS = 3
 """libvirtd serves 5 requests of one connection at a time by default and counts keepalive packets among them."""
@@ -115,14 +113,13 @@ class Session:
         except TimeoutError:
             raise BusyError(self._host, f"the domain did not answer within {DOMAIN_CALL_TIMEOUT_S:.0f} s") from None
 
-    async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
-        """Close the connection and end the threads; those that still hang after `timeout_s` are left behind."""
+    def close(self) -> None:
+        """Take no more calls, and close the connection when those under way have come back.
+
+        Not before: closing frees the connection under a call that still uses it, and the process dies of that.
+        """
         self.lose("connection closed")
-        closing = Workers(f"libvirt-close-{self._host}", 1)
-        closing.submit(self._opened.close)
-        closing.stop()
-        self._workers.stop()
-        await asyncio.gather(closing.stopped(timeout_s), self._workers.stopped(timeout_s))
+        self._workers.stop(self._opened.close)
 
     async def _run(
         self, call: Callable[[Connection], Result], timeout_s: float, done: Callable[[], None] | None = None

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -18,6 +18,9 @@ class Workers:
     """`count` daemon threads that run calls in the order given."""
 
     def __init__(self, name: str, count: int) -> None:
+        self._working = count
+        self._lock = Lock()
+        self._last: Callable[[], None] | None = None
         self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._threads = [Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(count)]
         for thread in self._threads:
@@ -29,8 +32,9 @@ class Workers:
         self._calls.put((future, call))
         return future
 
-    def stop(self) -> None:
-        """End each thread once it is done with the calls given so far."""
+    def stop(self, last: Callable[[], None] | None = None) -> None:
+        """End each thread once it is done with the calls given so far; the last to end runs `last`, when that is."""
+        self._last = last
         for _ in self._threads:
             self._calls.put(None)
 
@@ -50,6 +54,11 @@ class Workers:
                 _run(future, call)
             # A waiting thread must not keep alive what it worked on: libvirt objects hold connections open.
             del item, future, call
+        with self._lock:
+            self._working -= 1
+            ended = self._working == 0
+        if ended and self._last is not None:
+            self._last()
 
 
 def _run(future: Future[Any], call: Callable[[], Any]) -> None:

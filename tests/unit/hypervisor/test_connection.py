@@ -1,7 +1,6 @@
 """Real RPC to a real libvirtd with its test driver: events, faults, the way back."""
 
 import asyncio
-import os
 import signal
 import threading
 import time
@@ -210,11 +209,32 @@ async def test_close_leaves_no_thread_and_no_socket(libvirtd):
     assert _sockets() <= sockets
 
 
+async def test_close_does_not_wait_for_a_frozen_host_whose_calls_end_by_themselves_later(libvirtd):
+    threads, sockets = set(threading.enumerate()), _sockets()
+    cluster = LibvirtCluster()
+    events = cluster.events()
+    await cluster.connect(libvirtd.address())
+    assert (await anext(events)).kind is EventKind.CONNECTED
+    libvirtd.signal(signal.SIGSTOP)
+    hanging = asyncio.create_task(cluster.observe("node1"))
+    await asyncio.sleep(0.1)
+    started = time.monotonic()
+    await cluster.close()
+    assert time.monotonic() - started < 3
+    with pytest.raises(UnreachableError, match="closed"):
+        await hanging
+    libvirtd.signal(signal.SIGCONT)
+    while not set(threading.enumerate()) <= threads:
+        assert time.monotonic() - started < 10
+        await asyncio.sleep(0.01)
+    assert _sockets() <= sockets
+
+
 def _sockets() -> set[str]:
     links = []
     for descriptor in Path("/proc/self/fd").iterdir():
         try:
-            links.append(os.readlink(descriptor))
+            links.append(str(descriptor.readlink()))
         except FileNotFoundError:
             continue
     return {link for link in links if link.startswith("socket:")}
