@@ -72,12 +72,9 @@ class Migrations:
             request.trigger,
             vms_total=len(self._context.view.snapshot().vms),
         )
-        record = _new_record(request, self._context.clock.wall())
         if refused:
-            ended = replace(record, state=MigrationState.FAILED, error=texts(refused), ended_at=record.requested_at)
-            ended = await journal.add_migration(ended)
-            self._context.listener(ended)
-            return ended
+            return await self.refuse(request, texts(refused))
+        record = record_of(request, self._context.clock.wall())
         gate.book(request.uuid, request.source, request.destination, request.trigger)
         try:
             record = await journal.add_migration(record)
@@ -86,6 +83,14 @@ class Migrations:
             raise
         self._queue(record)
         return record
+
+    async def refuse(self, request: MigrationRequest, why: str) -> MigrationRecord:
+        """Write down that a request may not be carried out, and why. JournalError when it cannot be journalled."""
+        record = record_of(request, self._context.clock.wall())
+        ended = replace(record, state=MigrationState.FAILED, error=why, ended_at=record.requested_at)
+        ended = await self._context.journal.add_migration(ended)
+        self._context.listener(ended)
+        return ended
 
     async def abort(self, migration_id: int, why: str) -> MigrationRecord:
         """Have a migration end with the VM on its source; KeyError when none of that id is under way."""
@@ -218,7 +223,7 @@ class Migrations:
             trigger=Trigger.ADOPTED,
             reason=Reason("adopted", "somebody else began it"),
         )
-        record = replace(_new_record(request, now), state=MigrationState.MIGRATING, started_at=now)
+        record = replace(record_of(request, now), state=MigrationState.MIGRATING, started_at=now)
         try:
             record = await self._context.journal.add_migration(record)
         except BaseException:
@@ -227,7 +232,8 @@ class Migrations:
         self._follow(record)
 
 
-def _new_record(request: MigrationRequest, now: float) -> MigrationRecord:
+def record_of(request: MigrationRequest, now: float) -> MigrationRecord:
+    """The record of a request at its beginning: queued, not journalled yet. `now` in Unix seconds."""
     return MigrationRecord(
         id=0,
         vm=request.vm,

@@ -1,0 +1,178 @@
+"""Takes hosts out of service: cordons them, and drains them until no VM is left that can leave."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import structlog
+
+from ..cluster.model import HostState, Snapshot
+from ..planner.plan import Plan, Step, Unmoved
+from .context import Context
+from .journal import HostFlag
+from .migration import MigrationRequest, Migrations
+from .records import MigrationState, Trigger
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 15.0
+"""When nothing can leave now: how long until it is tried again."""
+
+Evacuate = Callable[[Snapshot, str], Plan]
+"""Plans the departure of all VMs from a host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainStatus:
+    """How far a drain is."""
+
+    host: str
+    vms_left: tuple[str, ...]
+    """Names of the VMs that are active there."""
+    unmoved: tuple[Unmoved, ...]
+    """Those that cannot leave now, and why."""
+
+
+class Drains:
+    """Which hosts are out of service, and the drains under way."""
+
+    def __init__(self, context: Context, migrations: Migrations, evacuate: Evacuate) -> None:
+        self._context = context
+        self._migrations = migrations
+        self._evacuate = evacuate
+        self._flags: dict[str, HostFlag] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._unmoved: dict[str, tuple[Unmoved, ...]] = {}
+
+    def cordoned(self) -> Collection[str]:
+        """The hosts that take no VMs."""
+        return self._flags.keys()
+
+    def flag(self, host: str) -> HostFlag | None:
+        """Who took the host out of service, and when; None when it is in service."""
+        return self._flags.get(host)
+
+    def status(self, host: str) -> DrainStatus:
+        """How far the drain of a host is."""
+        left = tuple(vm.name for vm in self._context.view.snapshot().vms if vm.active and vm.host == host)
+        return DrainStatus(host=host, vms_left=left, unmoved=self._unmoved.get(host, ()))
+
+    def plan(self, host: str) -> Plan:
+        """What a drain would do now."""
+        return self._evacuate(self._context.view.snapshot(), host)
+
+    async def cordon(self, host: str, *, requested_by: str = "") -> None:
+        """Nothing moves to the host or starts on it any more. A drain under way goes on."""
+        if host not in self._flags:
+            await self._set(host, draining=False, requested_by=requested_by)
+
+    async def drain(self, host: str, *, requested_by: str = "") -> Plan:
+        """Cordon the host and begin to move its VMs away; returns what is planned at first."""
+        plan = self.plan(host)
+        await self._set(host, draining=True, requested_by=requested_by)
+        self._begin(host)
+        return plan
+
+    async def uncordon(self, host: str) -> None:
+        """Put the host into service. A drain ends: what has not begun to move stays."""
+        await self._context.journal.clear_host_flag(host)
+        self._flags.pop(host, None)
+        self._unmoved.pop(host, None)
+        await self._end(host)
+        for record in self._migrations.running():
+            waiting = record.state is MigrationState.QUEUED and record.trigger is Trigger.DRAIN
+            if waiting and record.source == host:
+                await self._migrations.abort(record.id, f"{host} is in service again")
+
+    async def restore(self) -> None:
+        """At start: the flags as journalled; drains go on."""
+        for flag in await self._context.journal.host_flags():
+            self._flags[flag.host] = flag
+            if flag.draining:
+                self._begin(flag.host)
+
+    async def stop(self) -> None:
+        """Let go of all drains; they stand in the journal for `restore`."""
+        for host in list(self._tasks):
+            await self._end(host)
+
+    async def wait(self, host: str) -> None:
+        """Wait until the drain of a host has ended."""
+        if task := self._tasks.get(host):
+            await asyncio.wait({task})
+
+    async def _set(self, host: str, *, draining: bool, requested_by: str) -> None:
+        flag = HostFlag(host=host, draining=draining, requested_by=requested_by, at=self._context.clock.wall())
+        await self._context.journal.set_host_flag(flag)
+        self._flags[host] = flag
+
+    def _begin(self, host: str) -> None:
+        if host not in self._tasks or self._tasks[host].done():
+            self._tasks[host] = asyncio.create_task(self._see_through(host), name=f"drain-{host}")
+
+    async def _end(self, host: str) -> None:
+        task = self._tasks.pop(host, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _see_through(self, host: str) -> None:
+        while self._occupied(host):
+            try:
+                await self._move_on(host)
+            except Exception:
+                # It may be the journal's disk or a host of the moment; a drain that ends unfinished misleads.
+                log.exception("drain stumbled, it is tried again", host=host)
+            await self._until_something_changes(host)
+        self._unmoved.pop(host, None)
+        await self._set(host, draining=False, requested_by=self._flags[host].requested_by)
+
+    def _occupied(self, host: str) -> bool:
+        """Whether VMs are left there, or may be: a host that is not seen is not known to be empty."""
+        snapshot = self._context.view.snapshot()
+        seen = any(known.name == host and known.state is not HostState.UNREACHABLE for known in snapshot.hosts)
+        return not seen or any(vm.active and vm.host == host for vm in snapshot.vms)
+
+    async def _move_on(self, host: str) -> None:
+        """Ask for what can leave at once. The rest is planned anew when that is done."""
+        snapshot = self._context.view.snapshot()
+        plan = self._evacuate(snapshot, host)
+        held: list[Unmoved] = []
+        for step in plan.steps:
+            if step.batch > 1 or self._context.gate.busy(step.uuid):
+                continue
+            reasons = self._context.gate.admit(
+                step.uuid, step.source, step.destination, Trigger.DRAIN, vms_total=len(snapshot.vms)
+            )
+            if reasons:
+                held.append(Unmoved(vm=step.vm, host=host, reasons=reasons))
+            else:
+                await self._migrations.request(self._wanted(step))
+        self._unmoved[host] = (*plan.unmoved, *held)
+
+    def _wanted(self, step: Step) -> MigrationRequest:
+        flag = self._flags[step.source]
+        return MigrationRequest(
+            vm=step.vm,
+            uuid=step.uuid,
+            source=step.source,
+            destination=step.destination,
+            trigger=Trigger.DRAIN,
+            reason=step.reason,
+            requested_by=flag.requested_by,
+            predicted_seconds=step.predicted_seconds,
+        )
+
+    async def _until_something_changes(self, host: str) -> None:
+        """Until a VM has left or could not, or for a while when none is on its way."""
+        leaving = [record.id for record in self._migrations.running() if record.source == host]
+        if not leaving:
+            await self._context.clock.sleep(RETRY_SECONDS)
+            return
+        ends = [asyncio.create_task(self._migrations.wait(migration_id)) for migration_id in leaving]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)

@@ -1,0 +1,187 @@
+"""Starts VMs, each on the best host there is: new ones from an XML, and stopped ones wherever they are defined."""
+
+import asyncio
+from collections.abc import Sequence
+from uuid import uuid4
+from xml.etree import ElementTree as ET
+
+from ..cluster.model import HostState, Snapshot, Vm, VmState
+from ..cluster.observation import DomainFacts
+from ..cluster.ports import Definition, HypervisorError, UnreachableError
+from ..cluster.reason import Reason
+from ..planner.placement import Placement, Refusal, place
+from ..planner.settings import PlannerSettings
+from . import definition as definitions
+from .context import Context
+from .definition import ExistingDefinition, NewDefinition, Startable
+from .placement_account import Course, Order, account
+from .records import Attempt, PlacementRecord, Trigger
+
+
+class Placements:
+    """Placing and starting. `settings` may be replaced."""
+
+    def __init__(self, context: Context, settings: PlannerSettings) -> None:
+        self.settings = settings
+        self._context = context
+
+    async def place(
+        self,
+        definition: str,
+        *,
+        host: str | None = None,
+        dry_run: bool = False,
+        trigger: Trigger = Trigger.MANUAL,
+        requested_by: str = "",
+        cycle: str = "",
+    ) -> PlacementRecord:
+        """Define a new VM from its XML and start it, on `host` or on the best one.
+
+        A dry run says where and why, does nothing and is not journalled (its id is 0). Raises DefinitionError for an
+        XML that cannot be used, JournalError when the journal cannot be written.
+        """
+        read = self._context.cluster.read_definition(definition)
+        uuid = read.uuid or str(uuid4())
+        xml = definition if read.uuid else _with_uuid(definition, uuid)
+        vm = await self._described(read, uuid)
+        order = Order(host=host, dry_run=dry_run, trigger=trigger, requested_by=requested_by, cycle=cycle)
+        return await self._carry_out(vm, NewDefinition(self._context, uuid, xml), order)
+
+    async def start(
+        self,
+        vm: str,
+        *,
+        host: str | None = None,
+        dry_run: bool = False,
+        trigger: Trigger = Trigger.MANUAL,
+        requested_by: str = "",
+        cycle: str = "",
+    ) -> PlacementRecord:
+        """Start a defined VM (name or UUID), on `host` or on the best one; its definition moves there first.
+
+        Raises KeyError when there is no such VM or the name means several, JournalError as `place` does.
+        """
+        found = self._context.view.snapshot().vm(vm)
+        startable = ExistingDefinition(self._context, found.uuid, found.host or "")
+        order = Order(host=host, dry_run=dry_run, trigger=trigger, requested_by=requested_by, cycle=cycle)
+        return await self._carry_out(found, startable, order)
+
+    async def recover(self) -> None:
+        """At start, and when a host came back: put right what a crash has left half-done."""
+        await definitions.recover(self._context)
+
+    async def _carry_out(self, vm: Vm, startable: Startable, order: Order) -> PlacementRecord:
+        course = await self._start_somewhere(vm, startable, order)
+        record = account(order, course, self._context.clock.wall())
+        if not order.dry_run:
+            record = await self._context.journal.add_placement(record)
+        self._context.listener(record)
+        return record
+
+    async def _start_somewhere(self, vm: Vm, startable: Startable, order: Order) -> Course:
+        """Try host after host, each chosen on the cluster as it is then."""
+        first: Placement | None = None
+        attempts: list[Attempt] = []
+        while True:
+            # Nothing is awaited from here to the reservation: two placements never take the same room.
+            placement = self._decide(self._context.view.snapshot(), vm, startable)
+            first = first or placement
+            host = _choice(placement, startable, order, attempts)
+            if host is None:
+                trouble = await _put_back(startable) if attempts else ""
+                return Course(placement=first, host=None, attempts=attempts, trouble=trouble)
+            if order.dry_run:
+                return Course(placement=first, host=host)
+            self._context.gate.reserve(vm, host)
+            failure = await self._attempt(vm, startable, host)
+            attempts.append(Attempt(host=host, error="" if failure is None else failure.text))
+            if failure is None:
+                return Course(placement=first, host=host, attempts=attempts)
+            if isinstance(failure, UnreachableError):
+                return Course(placement=first, host=None, attempts=attempts, trouble="it may run there all the same")
+
+    def _decide(self, snapshot: Snapshot, vm: Vm, startable: Startable) -> Placement:
+        if isinstance(startable, NewDefinition) and (clash := _clash(snapshot, vm)):
+            refused = tuple(Refusal(host=host.name, reasons=(clash,)) for host in snapshot.hosts)
+            return Placement(vm=vm.name, uuid=vm.uuid, host=None, ranking=(), refused=refused)
+        current = next((known for known in snapshot.vms if known.uuid == vm.uuid), vm)
+        return place(snapshot, (current,), self.settings)[0]
+
+    async def _attempt(self, vm: Vm, startable: Startable, host: str) -> HypervisorError | None:
+        """Start it on `host`, where its room is reserved; returns what went wrong."""
+        gate = self._context.gate
+        try:
+            await startable.start_on(host)
+        except UnreachableError as error:
+            # Whether it runs is not known: its room stays taken, and it is started nowhere else.
+            gate.confirm(vm.uuid)
+            return error
+        except HypervisorError as error:
+            gate.release(vm.uuid)
+            return error
+        except BaseException:
+            gate.release(vm.uuid)
+            raise
+        gate.confirm(vm.uuid)
+        await self._context.view.refresh(host)
+        return None
+
+    async def _described(self, read: Definition, uuid: str) -> Vm:
+        """The VM that is not there yet, with what each host's libvirt says of its CPU."""
+        facts = read.facts
+        hosts = [host.name for host in self._context.view.snapshot().hosts if host.state is HostState.UP]
+        answers = await asyncio.gather(*(self._missing_cpu_features(host, facts) for host in hosts))
+        return Vm(
+            name=read.name,
+            uuid=uuid,
+            vcpus=facts.vcpus,
+            memory_mib=facts.memory_mib,
+            state=VmState.STOPPED,
+            required_cpu_features=facts.required_cpu_features,
+            cpu_missing_on={name: missing for name, missing in zip(hosts, answers, strict=True) if missing is not None},
+            machine_type=facts.machine_type,
+            networks=facts.networks,
+            storage=facts.storage,
+            labels=facts.labels,
+        )
+
+    async def _missing_cpu_features(self, host: str, facts: DomainFacts) -> frozenset[str] | None:
+        try:
+            return await self._context.cluster.missing_cpu_features(host, facts)
+        except HypervisorError:
+            return None
+
+
+def _choice(placement: Placement, startable: Startable, order: Order, attempts: Sequence[Attempt]) -> str | None:
+    """The best host that is left; None when there is none."""
+    tried = {attempt.host for attempt in attempts}
+    allowed = [ranked.host for ranked in placement.ranking if ranked.host not in tried]
+    for only in (order.host, startable.bound_to):
+        allowed = [host for host in allowed if only in {None, host}]
+    return allowed[0] if allowed else None
+
+
+def _clash(snapshot: Snapshot, vm: Vm) -> Reason | None:
+    """A new VM must not take a UUID or a name: two VMs of one name could never share a host."""
+    for known in snapshot.vms:
+        if vm.uuid == known.uuid or vm.name == known.name:
+            what = "UUID" if vm.uuid == known.uuid else "name"
+            return Reason("already_defined", f"a VM of that {what} is on {known.host}: {known.name}", host=known.host)
+    return None
+
+
+async def _put_back(startable: Startable) -> str:
+    try:
+        await startable.put_back()
+    except HypervisorError as error:
+        return f"its definition could not be put back: {error}"
+    return ""
+
+
+def _with_uuid(xml: str, uuid: str) -> str:
+    root = ET.fromstring(xml)  # noqa: S314 - it was read, and found harmless, before
+    for empty in root.findall("uuid"):
+        root.remove(empty)
+    element = ET.SubElement(root, "uuid")
+    element.text = uuid
+    return ET.tostring(root, encoding="unicode")

@@ -1,0 +1,96 @@
+"""Tells of a placement: its record, and the one sentence that says why this host, or why none. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..planner.placement import Placement, Refusal
+from .history import texts
+from .records import Attempt, PlacementOutcome, PlacementRecord, Trigger
+
+_HOSTS_TOLD = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """How a start was asked for. `host` None: the best one."""
+
+    host: str | None
+    dry_run: bool
+    trigger: Trigger
+    requested_by: str
+    cycle: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How it went. `placement` is the first choice made, `host` where it was (or, dry, would be) started."""
+
+    placement: Placement
+    host: str | None
+    attempts: Sequence[Attempt] = ()
+    trouble: str = ""
+
+
+def account(order: Order, course: Course, at: float) -> PlacementRecord:
+    """The record of a placement that ended, without its id."""
+    told = course.placement.as_dict()
+    return PlacementRecord(
+        id=0,
+        vm=course.placement.vm,
+        uuid=course.placement.uuid,
+        outcome=_outcome(order, course),
+        trigger=order.trigger,
+        at=at,
+        host=course.host,
+        reason=_sentence(order, course),
+        requested_by=order.requested_by,
+        cycle=order.cycle,
+        attempts=tuple(course.attempts),
+        ranking=tuple(told["ranking"]),  # type: ignore[arg-type]
+        refused=tuple(told["refused"]),  # type: ignore[arg-type]
+        moves_first=tuple(told["moves_first"]),  # type: ignore[arg-type]
+    )
+
+
+def _outcome(order: Order, course: Course) -> PlacementOutcome:
+    if course.host is not None:
+        return PlacementOutcome.DRY_RUN if order.dry_run else PlacementOutcome.STARTED
+    return PlacementOutcome.FAILED if course.attempts else PlacementOutcome.REFUSED
+
+
+def _sentence(order: Order, course: Course) -> str:
+    failures = [f"{attempt.host} failed to start it: {attempt.error}" for attempt in course.attempts if attempt.error]
+    if course.host is not None:
+        parts = [_why(course.placement, course.host, chosen=order.host is not None), *failures]
+    elif failures:
+        parts = failures
+    else:
+        parts = [_why_none(course.placement, order.host)]
+    return "; ".join(filter(None, [*parts, course.trouble]))
+
+
+def _why(placement: Placement, host: str, *, chosen: bool) -> str:
+    if chosen:
+        return f"{host}: asked for"
+    scores = {ranked.host: ranked.score for ranked in placement.ranking}
+    if len(scores) < 2:
+        others = _told(placement.refused)
+        return f"{host}: the only host that can take it" + (f" ({others})" if others else "")
+    following = next(
+        (ranked for ranked in placement.ranking if ranked.score >= scores[host] and ranked.host != host), None
+    )
+    second = f", next {following.host} with {following.score:.2f}" if following is not None else ""
+    return f"{host}: best of {len(scores)} hosts with a score of {scores[host]:.2f}{second}"
+
+
+def _why_none(placement: Placement, asked_for: str | None) -> str:
+    if asked_for is None:
+        return f"no host can take it: {_told(placement.refused) or 'there is none'}"
+    reasons = next((refusal.reasons for refusal in placement.refused if refusal.host == asked_for), None)
+    return f"{asked_for} cannot take it: {texts(reasons) if reasons else 'there is no such host'}"
+
+
+def _told(refused: Sequence[Refusal]) -> str:
+    told = [f"{refusal.host}: {texts(refusal.reasons)}" for refusal in refused[:_HOSTS_TOLD]]
+    more = len(refused) - len(told)
+    return "; ".join([*told, f"and {more} more"] if more > 0 else told)
