@@ -46,25 +46,20 @@ work_cpu() {
   done
 }
 
-# Rewrites pages of a file of noise with themselves: dirty to a migration, and not to be compressed away.
+# Turns a file of noise round by one block, again and again: each page written gets other content, which cannot be
+# compressed away. (A migration sends every page written; QEMU's estimate of the dirty rate compares contents.)
 work_memory() {
   mkfifo /run/napm; exec 3<>/run/napm
   size=0 at=0
   while read -r busy blocks < /run/load; do
     if [ "$blocks" -le 0 ]; then nap 0.5; continue; fi
-    if [ $size = 0 ]; then
-      head -c 65536 /dev/urandom > /run/dirt
-      size=1 most=$(awk '/^MemAvailable/ { print int($2 / 64 / 2) }' /proc/meminfo)
-      while [ $((size * 2)) -le 512 ] && [ $((size * 2)) -le "$most" ]; do
-        dd if=/run/dirt of=/run/dirt bs=64k seek=$size count=$size conv=notrunc 2>/dev/null
-        size=$((size * 2))
-      done
-    fi
+    [ $size -gt 0 ] || make_noise
     now=$EPOCHREALTIME; start=${now%.*}${now#*.}
     while [ "$blocks" -gt 0 ]; do
+      [ $at -gt 0 ] || copy_noise 0 $size 1
       count=$blocks
       [ $((at + count)) -le $size ] || count=$((size - at))
-      dd if=/run/dirt of=/run/dirt bs=64k count=$count skip=$at seek=$at conv=notrunc 2>/dev/null
+      copy_noise $((at + 1)) $at $count
       at=$(((at + count) % size)) blocks=$((blocks - count))
     done
     now=$EPOCHREALTIME; now=${now%.*}${now#*.}
@@ -72,6 +67,21 @@ work_memory() {
     [ "$rest" -le 1000 ] || nap_us "$rest"
   done
 }
+
+# 32 MiB of it, less in a small guest; the first MiB is enough to make neighbouring blocks differ.
+make_noise() {
+  size=16
+  most=$(awk '/^MemAvailable/ { most = int($2 / 64 * 0.75); print most < 512 ? most : 512 }' /proc/meminfo)
+  dd if=/dev/urandom of=/run/noise bs=64k count=$size 2>/dev/null
+  while [ $size -lt "$most" ]; do
+    count=$((most - size))
+    [ $count -le $size ] || count=$size
+    copy_noise 0 $size $count
+    size=$((size + count))
+  done
+}
+
+copy_noise() { dd if=/run/noise of=/run/noise bs=64k skip="$1" seek="$2" count="$3" conv=notrunc 2>/dev/null; }
 
 set_load "$cpu" "$dirty"
 worker=0

@@ -195,20 +195,25 @@ class LabHost:
     def lose_power(self) -> None:
         """End libvirtd and every guest at once; `start_libvirtd` brings the host back without them."""
         for pid in network.processes(self.namespace):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            _kill(pid)
         wait_until(lambda: not network.processes(self.namespace), f"{self.name} is dark", timeout_seconds=10)
 
     def remove_guests(self) -> None:
-        """Destroy and undefine every guest."""
+        """End and undefine every guest."""
+        # Killed rather than destroyed: libvirtd gives a QEMU two seconds to end by itself.
+        for pid in self.guest_pids():
+            _kill(pid)
         with self.connect() as connection:
-            for domain in connection.listAllDomains():
-                # One that another host is still sending, or that ends by itself, may be gone at any moment.
-                with contextlib.suppress(libvirt.libvirtError):
-                    domain.destroy()
-                with contextlib.suppress(libvirt.libvirtError):
-                    domain.undefine()
-            wait_until(lambda: not connection.listAllDomains(), f"no guest on {self.name}", timeout_seconds=10)
+
+            def none_left() -> bool:
+                for domain in connection.listAllDomains():
+                    # A transient one goes by itself, and may have gone since it was listed.
+                    with contextlib.suppress(libvirt.libvirtError):
+                        if domain.isPersistent() and not domain.isActive():
+                            domain.undefine()
+                return not connection.listAllDomains()
+
+            wait_until(none_left, f"no guest is left on {self.name}", timeout_seconds=15)
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[libvirt.virConnect]:
@@ -233,6 +238,11 @@ class LabHost:
         # A frozen one can act on nothing but SIGKILL until it is thawed.
         os.kill(pid, signal.SIGCONT)
         wait_until(lambda: self.libvirtd_pid() is None, f"libvirtd of {self.name} ends", timeout_seconds=15)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def _process_name(pid: int) -> str:

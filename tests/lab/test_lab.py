@@ -78,8 +78,8 @@ def test_hosts_report_what_was_specified(lab: Lab) -> None:
         with lab.hosts[spec.name].connect() as connection:
             _, memory_mib, cpus, *_ = connection.getInfo()
             memory = connection.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)
-            domain_capabilities = ET.fromstring(connection.getDomainCapabilities(virttype="qemu"))
-            uuid = ET.fromstring(connection.getCapabilities()).findtext("host/uuid")
+            domain_capabilities = ET.fromstring(connection.getDomainCapabilities(virttype="qemu"))  # noqa: S314
+            uuid = ET.fromstring(connection.getCapabilities()).findtext("host/uuid")  # noqa: S314
             assert connection.getHostname() == spec.name
         assert (memory_mib, cpus) == (spec.memory_mib, spec.cpus)
         assert memory["total"] == spec.memory_mib * 1024
@@ -93,23 +93,22 @@ def test_hosts_report_what_was_specified(lab: Lab) -> None:
 def test_an_older_host_names_the_features_a_newer_guest_needs(clean_lab: Lab) -> None:
     with clean_lab.hosts["node3"].connect() as newest:
         domain = newest.defineXML(clean_lab.guest_xml(GuestSpec("modern", cpu=HOST_MODEL)))
-        xml = ET.fromstring(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_UPDATE_CPU))
+        xml = ET.fromstring(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_UPDATE_CPU))  # noqa: S314
     cpu = ET.tostring(xml.find("cpu"), encoding="unicode")
 
     def missing_on(host: str) -> str:
         fail = libvirt.VIR_CONNECT_COMPARE_CPU_FAIL_INCOMPATIBLE
-        with clean_lab.hosts[host].connect() as connection:
-            try:
-                connection.compareHypervisorCPU(None, "x86_64", None, "qemu", cpu, fail)
-            except libvirt.libvirtError as error:
-                assert error.get_error_code() == libvirt.VIR_ERR_CPU_INCOMPATIBLE
-                return str(error)
-        return ""
+        with clean_lab.hosts[host].connect() as connection, pytest.raises(libvirt.libvirtError) as refusal:
+            connection.compareHypervisorCPU(None, "x86_64", None, "qemu", cpu, fail)
+        assert refusal.value.get_error_code() == libvirt.VIR_ERR_CPU_INCOMPATIBLE
+        return str(refusal.value)
 
     assert {"aes", "avx2", "bmi2"} <= set(missing_on("node1").replace(",", "").split())
     assert "avx2" in missing_on("node2")
     assert " aes" not in missing_on("node2")
-    assert missing_on("node3") == ""
+    with clean_lab.hosts["node3"].connect() as connection:
+        identical = connection.compareHypervisorCPU(None, "x86_64", None, "qemu", cpu, 0)
+    assert identical in (libvirt.VIR_CPU_COMPARE_IDENTICAL, libvirt.VIR_CPU_COMPARE_SUPERSET)
 
 
 def test_a_guest_migrates_live_and_keeps_answering(clean_lab: Lab) -> None:
@@ -166,19 +165,25 @@ def test_memory_of_guests_and_injected_load_show(clean_lab: Lab) -> None:
 
 
 def test_a_guest_dirties_memory_at_the_rate_it_was_told(clean_lab: Lab) -> None:
-    start(clean_lab, "node3", GuestSpec("scribbler", dirty_mib_per_s=8))
+    start(clean_lab, "node3", GuestSpec("scribbler", dirty_mib_per_s=16))
     time.sleep(2)
     with clean_lab.hosts["node3"].connect() as connection:
         domain = connection.lookupByName("scribbler")
-        domain.startDirtyRateCalc(1, 0)
-        stats: dict[str, int] = {}
 
-        def measured() -> bool:
-            stats.update(connection.domainListGetStats([domain], libvirt.VIR_DOMAIN_STATS_DIRTYRATE)[0][1])
-            return stats.get("dirtyrate.calc_status") == libvirt.VIR_DOMAIN_DIRTYRATE_MEASURED
+        def dirty_mib_per_s() -> int:
+            domain.startDirtyRateCalc(1, 0)
+            stats: dict[str, int] = {}
 
-        wait_until(measured, "the dirty rate is measured", timeout_seconds=5)
-    assert 4 <= stats["dirtyrate.megabytes_per_second"] <= 16
+            def measured() -> bool:
+                stats.update(connection.domainListGetStats([domain], libvirt.VIR_DOMAIN_STATS_DIRTYRATE)[0][1])
+                return stats.get("dirtyrate.calc_status") == libvirt.VIR_DOMAIN_DIRTYRATE_MEASURED
+
+            wait_until(measured, "the dirty rate is measured", timeout_seconds=5)
+            return stats["dirtyrate.megabytes_per_second"]
+
+        # Each looks at some 48 pages of so small a guest, so that one page stands for 2 MiB.
+        mean = sum(dirty_mib_per_s() for _ in range(4)) / 4
+    assert 8 <= mean <= 26
 
 
 def test_guests_outlive_their_libvirtd(clean_lab: Lab) -> None:
@@ -222,7 +227,7 @@ def test_a_slow_link_makes_migration_slow(clean_lab: Lab) -> None:
         began = time.monotonic()
         migrate(clean_lab, "parcel", source, destination)
         durations.append(time.monotonic() - began)
-        clean_lab.slow_link("node2", mbit_per_s=40)
+        clean_lab.slow_link("node2", mbit_per_s=80)
     fast_seconds, slow_seconds = durations
     assert slow_seconds > fast_seconds + 2
 
@@ -230,7 +235,7 @@ def test_a_slow_link_makes_migration_slow(clean_lab: Lab) -> None:
 def test_a_migration_fails_for_real_until_it_is_allowed_again(clean_lab: Lab) -> None:
     start(clean_lab, "node3", GuestSpec("unlucky"))
     clean_lab.fail_migrations("node2")
-    with pytest.raises(libvirt.libvirtError, match="No route to host|unable to connect"):
+    with pytest.raises(libvirt.libvirtError, match="unable to connect to server"):
         migrate(clean_lab, "unlucky", "node3", "node2")
     assert running_on(clean_lab, "unlucky") == ["node3"]
     clean_lab.allow_migrations("node2")
