@@ -1,6 +1,6 @@
 """A small cluster in memory with everything that acts on it, on a clock that tests move."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -15,12 +15,17 @@ from scheduler.cluster.ports import HypervisorError
 from scheduler.cluster.reason import Reason
 from scheduler.cluster.rules import Rules
 from scheduler.operations.context import Context
+from scheduler.operations.drain import Drains
 from scheduler.operations.gate import Gate
 from scheduler.operations.journal import Journal
 from scheduler.operations.migration import MigrationRequest, Migrations
+from scheduler.operations.placement import Placements
 from scheduler.operations.records import MigrationRecord, PlacementRecord, Trigger
 from scheduler.operations.settings import Limits, MigrationSettings
+from scheduler.planner.balance import plan
 from scheduler.planner.placement import check_move
+from scheduler.planner.plan import Plan
+from scheduler.planner.settings import PlannerSettings
 from scheduler.simulation.clock import ManualClock
 from scheduler.simulation.cluster import SimulatedCluster
 
@@ -30,14 +35,14 @@ class Picture:
 
     def __init__(self, cluster: SimulatedCluster, gate: Gate, clock: ManualClock) -> None:
         self.rules = Rules()
-        self.cordoned: set[str] = set()
+        self.cordoned: Callable[[], Collection[str]] = tuple
         self._cluster, self._gate, self._clock = cluster, gate, clock
         self._looks: dict[str, HostObservation] = {}
         self._lost: set[str] = set()
 
     def snapshot(self) -> Snapshot:
         hosts = [
-            HostInput(name=name, reachable=name not in self._lost, observation=look, cordoned=name in self.cordoned)
+            HostInput(name=name, reachable=name not in self._lost, observation=look, cordoned=name in self.cordoned())
             for name, look in self._looks.items()
         ]
         windows = Windows(now_s=self._clock.monotonic(), stale_after_s=1e9)
@@ -66,6 +71,8 @@ class World:
     view: Picture
     context: Context
     migrations: Migrations
+    placements: Placements
+    drains: Drains
     told: list[MigrationRecord | PlacementRecord] = field(default_factory=list)
 
     def vm(
@@ -107,7 +114,15 @@ def _world(clock: ManualClock, cluster: SimulatedCluster, journal: Journal, gate
         clock=clock,
         listener=told.append,
     )
-    return World(clock, cluster, journal, gate, view, context, Migrations(context, MigrationSettings()), told)
+    migrations = Migrations(context, MigrationSettings())
+    placements = Placements(context, PlannerSettings())
+    drains = Drains(context, migrations, _evacuate)
+    view.cordoned = drains.cordoned
+    return World(clock, cluster, journal, gate, view, context, migrations, placements, drains, told)
+
+
+def _evacuate(snapshot: Snapshot, host: str) -> Plan:
+    return plan(snapshot, PlannerSettings(), clock=lambda: 0.0, drain=[host])
 
 
 @pytest_asyncio.fixture
@@ -127,5 +142,6 @@ async def world(journal: Journal) -> AsyncIterator[World]:
     world = _world(clock, cluster, journal, gate, Picture(cluster, gate, clock))
     await world.look()
     yield world
+    await world.drains.stop()
     await world.migrations.stop()
     await cluster.close()
