@@ -7,13 +7,13 @@ Whoever waits may stop waiting: the call goes on.
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TypeVar
 
 from ..cluster.ports import HostAddress
-from .binding import Connection, LibvirtError, open_connection
+from .binding import Connection, LibvirtError
 from .errors import translate
-from .session import keep_alive, run_translated
+from .pump import close_connection, open_connection
+from .session import run_translated
 from .workers import Workers
 
 Result = TypeVar("Result")
@@ -32,16 +32,12 @@ def _run(address: HostAddress, call: Callable[[Connection], Result]) -> Result:
     try:
         return run_translated(address.name, connection, call)
     finally:
-        with suppress(LibvirtError):
-            connection.close()
+        close_connection(connection)
 
 
 def _open(address: HostAddress) -> Connection:
     try:
-        connection = open_connection(address.uri)
+        return open_connection(address.uri)
     except LibvirtError as error:
         failure = translate(address.name, error)
-    else:
-        keep_alive(connection)
-        return connection
     raise failure

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 
 import libvirt  # type: ignore[import-untyped]
 
-__all__ = ["Connection", "Domain", "LibvirtError", "Named", "Pool", "Stats", "libvirt", "open_connection", "optional"]
+__all__ = ["Connection", "Domain", "LibvirtError", "Named", "Pool", "Stats", "libvirt", "open_uri", "optional"]
 
 LibvirtError: type[Exception] = libvirt.libvirtError
 """Carries `get_error_code()`, `get_error_domain()` and `get_error_message()`."""
@@ -100,8 +100,8 @@ class Connection(Protocol):
     def defineXML(self, xml: str) -> Domain: ...
 
 
-def open_connection(uri: str) -> Connection:
-    """Open `uri`; blocks, without any limit while the other side is frozen. Raises LibvirtError."""
+def open_uri(uri: str) -> Connection:
+    """A connection to `uri`. Raises LibvirtError."""
     return cast("Connection", libvirt.open(uri))
 
 

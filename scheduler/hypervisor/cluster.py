@@ -14,7 +14,7 @@ from ..cluster.ports import (
     RefusedError,
     UnreachableError,
 )
-from . import migration, pump
+from . import migration
 from .acting import act
 from .binding import Connection, libvirt, optional
 from .blockers import SharedStorage
@@ -36,7 +36,6 @@ class LibvirtCluster:
         self._shared_directories = tuple(shared_directories)
         self._hosts: dict[str, HostConnection] = {}
         self._events: asyncio.Queue[Event | None] | None = None
-        self._pumping = False
 
     async def connect(self, address: HostAddress) -> None:
         """Take a host in, or change how it is reached. Returns at once; CONNECTED tells when it is there."""
@@ -45,9 +44,6 @@ class LibvirtCluster:
             if known.address == address:
                 return
             await self.disconnect(address.name)
-        if not self._pumping:
-            pump.acquire()
-            self._pumping = True
         self._hosts[address.name] = HostConnection(address, self._shared_directories, self._emit)
 
     async def disconnect(self, host: str) -> None:
@@ -59,9 +55,6 @@ class LibvirtCluster:
     async def close(self) -> None:
         """Let every host go and end `events`. Migrations go on."""
         await asyncio.gather(*(self.disconnect(host) for host in list(self._hosts)))
-        if self._pumping:
-            pump.release()
-            self._pumping = False
         if self._events is not None:
             self._events.put_nowait(None)
 

@@ -12,17 +12,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..cluster.ports import BusyError, UnreachableError
-from .binding import Connection, LibvirtError, libvirt, open_connection
+from .binding import Connection, LibvirtError, libvirt
 from .errors import translate
 from .events import RawEvent, register
 from .inventory import Inventory
+from .pump import close_connection, open_connection
 from .workers import Workers
 
 Result = TypeVar("Result")
 
-KEEPALIVE_INTERVAL_S = 3
-KEEPALIVE_COUNT = 3
-"""A peer that is silent for (count + 1) intervals, 12 s, is gone."""
 HOST_CALL_TIMEOUT_S = 10.0
 """For calls that wait for no domain: a host that does not answer them hangs."""
 DOMAIN_CALL_TIMEOUT_S = 10.0
@@ -54,25 +52,17 @@ class Opened:
         for callback in self.callbacks:
             with suppress(LibvirtError):
                 self.connection.domainEventDeregisterAny(callback)
-        with suppress(LibvirtError):
-            self.connection.close()
+        close_connection(self.connection)
 
 
 def open_observing(uri: str, deliver: Callable[[RawEvent], None], closed: Callable[[str], None]) -> Opened:
     """Open `uri` with keepalive, close callback and events. Blocks; both callbacks run in the pump's thread."""
     connection = open_connection(uri)
-    keep_alive(connection)
     with suppress(LibvirtError):
         connection.registerCloseCallback(
             lambda _connection, reason, _opaque: closed(_CLOSE_REASONS.get(reason, "connection lost")), None
         )
     return Opened(connection, register(connection, deliver))
-
-
-def keep_alive(connection: Connection) -> None:
-    """Have libvirt notice a silent peer. A driver in our own process has none, and refuses."""
-    with suppress(LibvirtError):
-        connection.setKeepAlive(KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT)
 
 
 class Session:
@@ -114,10 +104,7 @@ class Session:
             raise BusyError(self._host, f"the domain did not answer within {DOMAIN_CALL_TIMEOUT_S:.0f} s") from None
 
     def close(self) -> None:
-        """Take no more calls, and close the connection when those under way have come back.
-
-        Not before: closing frees the connection under a call that still uses it, and the process dies of that.
-        """
+        """Take no more calls, and close the connection when those under way have come back."""
         self.lose("connection closed")
         self._workers.stop(self._opened.close)
 
