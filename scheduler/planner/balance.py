@@ -1,7 +1,7 @@
 """Balance: the whole of planning. Repair first, then the objective; or, for a drain, the evacuation alone."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -15,10 +15,10 @@ from .cost import predict
 from .evacuation import evacuate
 from .explanation import summary
 from .load import Load
-from .objective import Budget, Goal, Move, Stuck, score
+from .objective import Budget, Goal, Move, Stuck, merged
 from .ordering import Order, order
 from .pack import Pack
-from .plan import Plan, Step, TermChange, Unmoved
+from .plan import Plan, Step, TermChange, Unmoved, apply_plan
 from .repair import repair
 from .settings import Objective, PlannerSettings
 from .spread import Spread
@@ -29,13 +29,8 @@ GOALS: Final[Mapping[Objective, Callable[[Load, PlannerSettings], Goal]]] = {
     Objective.PACK: Pack,
 }
 
-
-@dataclass(frozen=True, slots=True)
-class _Decision:
-    """What was found, before it is put in order."""
-
-    moves: list[Move]
-    stuck: Stuck
+_MAX_ROUNDS: Final = 6
+"""How often a plan is planned on again at most. Two are usual: one that moves, one that finds nothing left."""
 
 
 def plan(
@@ -54,26 +49,22 @@ def plan(
     began = clock()
     for name in drain:
         snapshot.host(name)
-    view = View(canonical(_drained(snapshot, drain), seed))
-    load = Load(view, settings)
-    goal = GOALS[settings.objective](load, settings)
-    start = load.copy()
     budget = Budget(settings.max_moves, lambda: clock() - began >= settings.time_limit_seconds)
-    found = _evacuation(load, drain, budget) if drain else _balancing(load, goal, budget)
-    ordered = order(start.view, found.moves, settings)
-    end = start.copy()
-    for move in (move for batch in ordered.batches for move in batch):
-        end.move(move.vm, move.destination)
-    unmoved = _unmoved(end, found.stuck + [(move.vm, (reason,)) for move, reason in ordered.dropped])
+    start = canonical(_drained(snapshot, drain), seed)
+    ordered, stuck = _drain(start, drain, settings, budget) if drain else _rounds(start, settings, budget)
+    steps = _steps(start, ordered, settings)
+    before, after = Load(View(start), settings), Load(View(apply_plan(start, steps)), settings)
+    terms = _changes(GOALS[settings.objective], before, after)
+    unmoved = _unmoved(after.view, stuck + [(move.vm, (reason,)) for move, reason in ordered.dropped])
     return Plan(
         objective=settings.objective.value,
-        score_before=score(goal.terms(start)),
-        score_after=score(goal.terms(end)),
+        score_before=sum(term.weight * term.before for term in terms),
+        score_after=sum(term.weight * term.after for term in terms),
         planning_seconds=clock() - began,
-        steps=_steps(start.view, ordered, settings),
+        steps=steps,
         unmoved=unmoved,
-        summary=summary(start, end, ordered, unmoved, drain),
-        terms=_changes(goal, start, end),
+        summary=summary(before, after, steps, unmoved, drain),
+        terms=terms,
     )
 
 
@@ -86,31 +77,60 @@ def _drained(snapshot: Snapshot, drain: Collection[str]) -> Snapshot:
     return replace(snapshot, hosts=hosts)
 
 
-def _evacuation(load: Load, drain: Collection[str], budget: Budget) -> _Decision:
-    drained = np.array([host.name in drain for host in load.view.hosts], dtype=bool)
-    return _Decision(*evacuate(load, drained, budget))
+def _drain(
+    snapshot: Snapshot, drain: Collection[str], settings: PlannerSettings, budget: Budget
+) -> tuple[Order, Stuck]:
+    view = View(snapshot)
+    drained = np.array([host.name in drain for host in view.hosts], dtype=bool)
+    moves, stuck = evacuate(Load(view.copy(), settings), drained, budget)
+    return order(view, moves, settings), stuck
 
 
-def _balancing(load: Load, goal: Goal, budget: Budget) -> _Decision:
+def _rounds(snapshot: Snapshot, settings: PlannerSettings, budget: Budget) -> tuple[Order, Stuck]:
+    """Plan, and plan again on the expected result, until nothing is left to do there.
+
+    So the plan after this one is empty. A later round that no order can carry out is left out again.
+    """
+    view, state, ordered = View(snapshot), snapshot, Order()
+    moves: list[Move] = []
+    stuck: Stuck = []
+    for _ in range(_MAX_ROUNDS):
+        left = replace(budget, moves=None if budget.moves is None else budget.moves - len(moves))
+        found, still_stuck = _look(state, settings, left)
+        longer = merged(moves + found)
+        tried = order(view, longer, settings)
+        if moves and not tried.complete:
+            break
+        moves, ordered, stuck = longer, tried, still_stuck
+        if not found or budget.expired():
+            break
+        state = apply_plan(state, _steps(snapshot, Order([found]), settings))
+    return ordered, stuck
+
+
+def _look(snapshot: Snapshot, settings: PlannerSettings, budget: Budget) -> tuple[list[Move], Stuck]:
+    """One look at a cluster: repairs, and then what the objective asks for."""
+    load = Load(View(snapshot), settings)
+    goal = GOALS[settings.objective](load, settings)
     repairs, stuck = repair(load, budget)
     blocked = [obstacle.to_balancing(load, vm) for vm in range(len(load.view.vms))]
     movable = np.array([reason is None for reason in blocked], dtype=bool)
     movable[[move.vm for move in repairs]] = False
     left = None if budget.moves is None else budget.moves - len(repairs)
     moves = repairs + goal.search(load, movable, replace(budget, moves=left))
-    seen = {vm for vm, _ in stuck}
-    return _Decision(moves, stuck + [(vm, why) for vm, why in goal.stuck(load, blocked) if vm not in seen])
+    misplaced = {vm for vm, _ in stuck}
+    return moves, stuck + [(vm, why) for vm, why in goal.stuck(load, blocked) if vm not in misplaced]
 
 
-def _steps(view: View, ordered: Order, settings: PlannerSettings) -> tuple[Step, ...]:
+def _steps(snapshot: Snapshot, ordered: Order, settings: PlannerSettings) -> tuple[Step, ...]:
     return tuple(
         Step(
-            vm=view.vms[move.vm].name,
-            uuid=view.vms[move.vm].uuid,
-            source=view.hosts[move.source].name,
-            destination=view.hosts[move.destination].name,
+            vm=snapshot.vms[move.vm].name,
+            uuid=snapshot.vms[move.vm].uuid,
+            source=snapshot.hosts[move.source].name,
+            destination=snapshot.hosts[move.destination].name,
             batch=number,
-            predicted_seconds=predict(view.vms[move.vm], settings).seconds,
+            predicted_seconds=predict(snapshot.vms[move.vm], settings).seconds,
             gain=move.gain,
             reason=move.reason,
         )
@@ -119,16 +139,16 @@ def _steps(view: View, ordered: Order, settings: PlannerSettings) -> tuple[Step,
     )
 
 
-def _unmoved(load: Load, stuck: Stuck) -> tuple[Unmoved, ...]:
-    view = load.view
+def _unmoved(view: View, stuck: Stuck) -> tuple[Unmoved, ...]:
     unmoved = (
         Unmoved(vm=view.vms[vm].name, host=view.hosts[view.vm_host[vm]].name, reasons=reasons) for vm, reasons in stuck
     )
     return tuple(sorted(unmoved, key=lambda one: (one.host, one.vm)))
 
 
-def _changes(goal: Goal, start: Load, end: Load) -> tuple[TermChange, ...]:
+def _changes(kind: Callable[[Load, PlannerSettings], Goal], before: Load, after: Load) -> tuple[TermChange, ...]:
+    terms = (kind(load, load.settings).terms(load) for load in (before, after))
     return tuple(
-        TermChange(name=before.name, weight=before.weight, unit=before.unit, before=before.value, after=after.value)
-        for before, after in zip(goal.terms(start), goal.terms(end), strict=True)
+        TermChange(name=old.name, weight=old.weight, unit=old.unit, before=old.value, after=new.value)
+        for old, new in zip(*terms, strict=True)
     )

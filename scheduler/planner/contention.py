@@ -19,6 +19,7 @@ from .settings import PlannerSettings
 
 CODE_CPU_SHORT = "cpu_short"
 CODE_NOT_HELD = "not_held_yet"
+CODE_LIMIT = "limit_reached"
 CODE_NO_GAIN = "no_gain"
 
 MEMORY_WEIGHT: Final = 10.0
@@ -33,6 +34,7 @@ class Contention:
         costs = [predict(vm, settings) for vm in load.view.vms]
         self._seconds: FloatArray = np.array([cost.seconds for cost in costs])
         self._core_seconds: FloatArray = np.array([cost.core_seconds for cost in costs])
+        self._given_up: BoolArray = np.zeros(len(load.view.hosts), dtype=bool)
 
     def terms(self, load: Load) -> tuple[Term, ...]:
         """Demand above what hosts can give, and memory that they do not have."""
@@ -54,6 +56,7 @@ class Contention:
                 break
             # What such a host gave took room that others may use: search once more without it.
             relieve &= ~too_little
+        self._given_up = load.to_relieve & ~relieve
         for move in moves:
             load.move(move.vm, move.destination)
         return moves
@@ -72,7 +75,11 @@ class Contention:
             return (Reason(CODE_NOT_HELD, f"short for {since:.0f} s, acted on after {hold:.0f} s"),)
         rows = np.array([vm])
         if self.destinations(load, rows).any():
-            return (Reason(CODE_NO_GAIN, "moving it relieves less than it costs"),)
+            if self._given_up[host]:
+                return (Reason(CODE_NO_GAIN, "all that can leave its host relieves less than the minimum gain"),)
+            if self._net(rows, self._gain(load, rows))[0] <= 0:
+                return (Reason(CODE_NO_GAIN, "moving it relieves less than it costs"),)
+            return (Reason(CODE_LIMIT, "comes after the limit of this plan"),)
         refused = refusals(load.view, vm)
         open_to_it = registry.elsewhere(load.view, load.view.need(vm))
         if open_to_it.any():
@@ -84,8 +91,7 @@ class Contention:
     def _best_move(self, load: Load, movable: BoolArray) -> Move | None:
         vms = np.flatnonzero(movable)
         gain = self._gain(load, vms)
-        horizon, ratio = self._settings.horizon_seconds, self._settings.minimum_gain_ratio
-        net = gain * horizon - (1 + ratio) * self._core_seconds[vms]
+        net = self._net(vms, gain)
         vms, gain, net = vms[net > 0], gain[net > 0], net[net > 0]
         if not len(vms):
             return None
@@ -125,6 +131,12 @@ class Contention:
         relief = np.minimum(waiting, load.demand[vms])
         memory: FloatArray = MEMORY_WEIGHT * np.minimum(short, load.view.memory_mib[vms] / 1024)
         return relief + memory
+
+    def _net(self, vms: IntArray, gain: FloatArray) -> FloatArray:
+        """What is left of the gain over the horizon, in core-seconds, when the migration is paid for."""
+        cost = (1 + self._settings.minimum_gain_ratio) * self._core_seconds[vms]
+        net: FloatArray = gain * self._settings.horizon_seconds - cost
+        return net
 
     def _too_little(self, before: Load, after: Load, moves: list[Move]) -> BoolArray:
         """Hosts that gave VMs and gained less than the minimum."""

@@ -10,7 +10,7 @@ from .objective import Budget, Move, Stuck
 from .unit import best_host, unit_of
 
 CODE = "drain"
-CODE_BUDGET = "budget_spent"
+CODE_LIMIT = "limit_reached"
 
 
 def evacuate(load: Load, drained: BoolArray, budget: Budget) -> tuple[list[Move], Stuck]:
@@ -30,12 +30,12 @@ def evacuate(load: Load, drained: BoolArray, budget: Budget) -> tuple[list[Move]
         unit = unit_of(view, vm)
         seen.update(unit)
         if not budget.allows(len(moves) + len(unit) - 1):
-            stuck += [(member, (Reason(CODE_BUDGET, "comes after the limit of this plan"),)) for member in unit]
+            stuck += [(member, (Reason(CODE_LIMIT, "comes after the limit of this plan"),)) for member in unit]
             continue
         blocked = _blocked(load, unit)
         host = None if blocked else best_host(load, unit)
         if host is None:
-            stuck += blocked or [(member, refusals(view, member)) for member in unit]
+            stuck += blocked or [(member, _refused(load, member)) for member in unit]
             continue
         source = int(view.vm_host[vm])
         reason = Reason(CODE, f"{view.hosts[source].name} is drained")
@@ -43,6 +43,11 @@ def evacuate(load: Load, drained: BoolArray, budget: Budget) -> tuple[list[Move]
             moves.append(Move(vm=member, source=source, destination=host, gain=0.0, reason=reason))
             load.move(member, host)
     return moves, [(vm, why) for vm, why in stuck if why[0].code != obstacle.CODE_UNDER_WAY]
+
+
+def _refused(load: Load, vm: int) -> tuple[Reason, ...]:
+    together = Reason(affinity.CODE, "no host can take it together with the VMs that it belongs with")
+    return refusals(load.view, vm) or (together,)
 
 
 def _blocked(load: Load, unit: list[int]) -> Stuck:

@@ -8,8 +8,7 @@ from ..cluster.reason import Reason
 from ..filters import registry
 from ..filters.view import View
 from .load import Load
-from .ordering import Order
-from .plan import Unmoved
+from .plan import Step, Unmoved
 
 _SHOWN_HOSTS = 3
 
@@ -23,34 +22,34 @@ def refusals(view: View, vm: int) -> tuple[Reason, ...]:
             if host != need.host:
                 reason = rule.reason(view, need, host)
                 hosts_by_refusal.setdefault((reason.code, reason.text), []).append(view.hosts[host].name)
+    if len(view.hosts) == 1:
+        return (Reason("no_other_host", "there is no other host"),)
     return tuple(
         Reason(code, f"{named(hosts)}: {text}", hosts=sorted(hosts)) for (code, text), hosts in hosts_by_refusal.items()
     )
 
 
-def summary(start: Load, end: Load, ordered: Order, unmoved: tuple[Unmoved, ...], drain: Collection[str]) -> str:
+def summary(
+    before: Load, after: Load, steps: tuple[Step, ...], unmoved: tuple[Unmoved, ...], drain: Collection[str]
+) -> str:
     """One sentence: what the plan does, or why it does nothing."""
-    moves = [move for batch in ordered.batches for move in batch]
-    parts = [_moves(ordered)] if moves else []
-    repairs = sum(move.reason.code == "repair" for move in moves)
+    parts = [f"drain of {named(drain)}"] if drain else []
+    if steps:
+        batches = max(step.batch for step in steps)
+        parts.append(f"{counted(len(steps), 'move')} in {counted(batches, 'batch')}")
+    repairs = sum(step.reason.code == "repair" for step in steps)
     if repairs:
         parts.append(f"{repairs} of them to repair a rule")
-    if drain:
-        parts.insert(0, f"drain of {named(list(drain))}")
-    elif moves and (start.contended & (start.waiting() > 0)).any():
-        parts.append(f"waiting falls from {start.waiting().sum():.1f} to {end.waiting().sum():.1f} cores")
+    relieved = before.waiting().sum() - after.waiting().sum()
+    if relieved > 0.05 and not drain:
+        parts.append(f"waiting falls from {before.waiting().sum():.1f} to {after.waiting().sum():.1f} cores")
     if unmoved:
         parts.append(f"{counted(len(unmoved), 'VM')} on {named([one.host for one in unmoved])} should leave and cannot")
-    if not moves:
+    if not steps:
         parts.append("nothing to move")
         if not unmoved and not drain:
-            parts.append(_calm(start))
+            parts.append(_calm(before))
     return ", ".join(parts)
-
-
-def _moves(ordered: Order) -> str:
-    number = sum(map(len, ordered.batches))
-    return f"{counted(number, 'move')} in {counted(len(ordered.batches), 'batch')}"
 
 
 def _calm(load: Load) -> str:
@@ -59,7 +58,7 @@ def _calm(load: Load) -> str:
     return "what is contended holds no VMs to move" if load.contended.any() else "no VM waits and no memory is short"
 
 
-def named(hosts: list[str]) -> str:
+def named(hosts: Collection[str]) -> str:
     """Host names for a sentence, the first few of many."""
     names = sorted(set(hosts))
     more = len(names) - _SHOWN_HOSTS

@@ -86,8 +86,8 @@ class Load:
         self.given: FloatArray = np.where(waiting, np.minimum(used, relief_limit), limit)
         """Cores that the host can give to all it runs."""
         self.given = np.where(self.contended & ~waiting, relief_limit, self.given)
-        self.room: FloatArray = np.where(self.contended, 0.0, relief_limit)
-        """Cores of high demand up to which a balancing move may fill a host; none on a contended one."""
+        self.room: FloatArray = np.where(waiting, 0.0, relief_limit)
+        """Cores of high demand up to which relief may fill a host; none where VMs wait, whatever is used there."""
         held = [host.contended_seconds is None or host.contended_seconds >= settings.hold_seconds for host in hosts]
         reachable = [host.state is not HostState.UNREACHABLE and not host.stale for host in hosts]
         self.to_relieve: BoolArray = self.contended & np.array(held, dtype=bool) & np.array(reachable, dtype=bool)

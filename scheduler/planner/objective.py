@@ -1,7 +1,7 @@
 """What all objectives share: a table of terms, a score, and the search for moves that lower it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..cluster.reason import Reason
@@ -64,6 +64,17 @@ class Goal(Protocol):
 def score(terms: tuple[Term, ...]) -> float:
     """The sum of weight times value; lower is better."""
     return sum(term.weight * term.value for term in terms)
+
+
+def merged(moves: Sequence[Move]) -> list[Move]:
+    """One move a VM: one that would go on goes straight to its last host, one that would come back stays."""
+    by_vm: dict[int, Move] = {}
+    for move in moves:
+        first = by_vm.get(move.vm)
+        by_vm[move.vm] = (
+            move if first is None else replace(first, destination=move.destination, gain=first.gain + move.gain)
+        )
+    return [move for move in by_vm.values() if move.source != move.destination]
 
 
 def descend(

@@ -17,12 +17,12 @@ def to_leaving(load: Load, vm: int) -> Reason | None:
     """Why `vm` cannot leave its host at all; None when it can."""
     view = load.view
     facts, need, host = view.vms[vm], view.need(vm), view.hosts[view.vm_host[vm]]
+    if facts.destination is not None:
+        return Reason(CODE_UNDER_WAY, f"is migrating to {facts.destination}", destination=facts.destination)
     if host.state is HostState.UNREACHABLE:
         return Reason(CODE_SOURCE, "the libvirt of its host does not answer")
     if host.stale:
         return Reason(CODE_SOURCE, "the figures of its host are too old to decide on")
-    if facts.destination is not None:
-        return Reason(CODE_UNDER_WAY, f"is migrating to {facts.destination}", destination=facts.destination)
     if not facts.movable:
         return devices.reason(view, need, need.host)
     return convergence(facts, load.settings)

@@ -27,6 +27,12 @@ class Order:
     batches: list[list[Move]] = field(default_factory=list)
     dropped: list[tuple[Move, Reason]] = field(default_factory=list)
 
+    @property
+    def complete(self) -> bool:
+        """Whether every move is in a batch, and none was added to make that possible."""
+        vms = [move.vm for batch in self.batches for move in batch]
+        return not self.dropped and len(vms) == len(set(vms))
+
 
 def order(view: View, moves: list[Move], settings: PlannerSettings) -> Order:
     """Batches for `moves`, starting from `view`, which is left as it is."""

@@ -1,7 +1,5 @@
 """The objective `pack`: fewest hosts in use, with every loss of one host that was survivable still survivable."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from ..cluster.reason import Reason
@@ -26,6 +24,7 @@ class Pack:
 
     def search(self, load: Load, movable: BoolArray, budget: Budget) -> list[Move]:
         """Empty hosts until none can be emptied."""
+        movable = movable.copy()
         moves: list[Move] = []
         survivable = self._survivable(load)
         kept: set[int] = set()
@@ -42,7 +41,8 @@ class Pack:
                 continue
             for move in found:
                 load.move(move.vm, move.destination)
-            moves = _merged(moves + found)
+                movable[move.vm] = False
+            moves += found
             kept.clear()
         return moves
 
@@ -75,15 +75,6 @@ class Pack:
     def _survivable(self, load: Load) -> set[int]:
         """Hosts in use whose VMs all fit on the others (judged host by host, largest VM first)."""
         return {host for host in self._emptiest_first(load) if _fits_elsewhere(load, host)}
-
-
-def _merged(moves: list[Move]) -> list[Move]:
-    """One move a VM: a VM that would go on from a host emptied later goes straight to its last host."""
-    merged: dict[int, Move] = {}
-    for move in moves:
-        first = merged.get(move.vm)
-        merged[move.vm] = move if first is None else replace(first, destination=move.destination)
-    return [move for move in merged.values() if move.source != move.destination]
 
 
 def _used(load: Load) -> BoolArray:

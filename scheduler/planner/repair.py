@@ -13,6 +13,8 @@ from .unit import best_host, unit_of
 
 CODE = "repair"
 
+_TOGETHER = Reason(affinity.CODE, "no host can take it together with the VMs that it belongs with")
+
 
 def repair(load: Load, budget: Budget) -> tuple[list[Move], Stuck]:
     """Moves that mend rules, made in `load` too, and the VMs for which there is none, with the reasons."""
@@ -68,4 +70,4 @@ def _next(load: Load, moved: set[int]) -> list[Move] | None:
 
 def _why_not(load: Load, vm: int) -> tuple[Reason, ...]:
     blocked = obstacle.to_repair(load, vm)
-    return (blocked,) if blocked is not None else refusals(load.view, vm)
+    return (blocked,) if blocked is not None else refusals(load.view, vm) or (_TOGETHER,)
