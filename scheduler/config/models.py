@@ -292,6 +292,8 @@ class Config(Section):
     """What the daemon does by itself: `observe` nothing, `recommend` moves for approval, `auto` does them."""
     state_directory: AbsolutePath = Path("/var/lib/virt-scheduler")
     """Where the journal is kept."""
+    shared_directories: tuple[AbsolutePath, ...] = ()
+    """Directories that all hosts see alike (NFS, a cluster file system): disks elsewhere keep their VM where it is."""
     sample_interval_seconds: Annotated[Duration, Field(gt=0)] = 10.0
     """How often load is measured."""
     sweep_interval_seconds: Annotated[Duration, Field(gt=0)] = 60.0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from .models import Config
 
-RESTART_KEYS = frozenset({"api.socket", "metrics.listen", "state_directory"})
+RESTART_KEYS = frozenset({"api.socket", "metrics.listen", "shared_directories", "state_directory"})
 """Taken in once, at the start."""
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from ..cluster.model import Snapshot
+from ..cluster.model import Snapshot, Vm
 from ..cluster.reason import Reason
 from ..operations.clock import Clock
 from ..operations.gate import Gate
@@ -38,8 +38,8 @@ class CycleSettings:
     sample_interval_s: float
     sweep_interval_s: float
     event_debounce_s: float
-    mode_of: Callable[[Snapshot, str], Mode]
-    """The mode that holds for a VM, by UUID."""
+    mode_of: Callable[[Vm], Mode]
+    """The mode that holds for a VM."""
 
 
 @dataclass(slots=True)
@@ -70,6 +70,7 @@ class Cycle:
     ) -> None:
         self.settings = settings
         self.last: Decision | None = None
+        self.recommendations_pending = 0
         self.alive_at_s = clock.monotonic()
         """When the loop last came round; the watchdog goes by it."""
         self._observer = observer
@@ -158,8 +159,9 @@ class Cycle:
     async def _pass_gate(self, cycle: str, snapshot: Snapshot, found: Plan) -> _Outcome:
         """Begin what may be begun. Only the first batch: the next is planned anew, on what is true by then."""
         outcome = _Outcome()
+        vms = {vm.uuid: vm for vm in snapshot.vms}
         for step in found.steps:
-            mode = self.settings.mode_of(snapshot, step.uuid)
+            mode = self.settings.mode_of(vms[step.uuid])
             if mode is Mode.OBSERVE:
                 outcome.watched.append(step)
             elif mode is Mode.RECOMMEND:
@@ -193,6 +195,7 @@ class Cycle:
         for pending in await self._journal.pending_recommendations():
             if wanted.pop((pending.uuid, pending.source, pending.destination), None) is None:
                 await self._journal.set_recommendation_state(pending.id, RecommendationState.EXPIRED)
+        self.recommendations_pending = len(steps)
         for step in wanted.values():
             await self._journal.add_recommendation(
                 Recommendation(

@@ -1,7 +1,5 @@
 """What `hosts` shows of each host, from the snapshot and the connections. Pure."""
 
-from collections.abc import Mapping
-
 from ..cluster.model import Host, HostState, Snapshot
 from ..web.control import HostStatus
 
@@ -38,11 +36,6 @@ def host_status(
         contended_seconds=host.contended_seconds,
         labels=dict(host.labels),
     )
-
-
-def flags(host_flags: Mapping[str, bool]) -> dict[str, str]:
-    """Host flags as words: whether each host is draining -> `draining` or `cordoned`."""
-    return {host: "draining" if draining else "cordoned" for host, draining in host_flags.items()}
 
 
 def _detail(host: Host, detail: str, age_s: float | None, flag: str) -> str:

@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 EVENT_COALESCE_S = 0.05
 """A burst of events (a migration sends a dozen) makes one look."""
+FIRST_LOOK_PATIENCE_S = 8.0
+"""A new host may take so long to connect before it counts as unreachable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,7 @@ class _Watch:
     """One host's state here."""
 
     host: WatchedHost
+    since_s: float
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     observation: HostObservation | None = None
@@ -88,6 +91,8 @@ class Observer:
         self.demand = DemandBook()
         self.changed = asyncio.Event()
         """Set when something happened that a cycle should look at."""
+        self.heard = asyncio.Event()
+        """Set once every host was seen, or found to be unreachable."""
         self._cluster = cluster
         self._witness = witness
         self._clock = clock
@@ -100,7 +105,7 @@ class Observer:
         if host.name in self._watches:
             self._watches[host.name].host = host
             return
-        watch = self._watches[host.name] = _Watch(host)
+        watch = self._watches[host.name] = _Watch(host, self._clock())
         watch.task = asyncio.create_task(self._keep_looking(watch), name=f"look-{host.name}")
 
     async def unwatch(self, name: str) -> None:
@@ -222,8 +227,11 @@ class Observer:
         while True:
             await self._look(watch)
             await self._compatibility.ask([watch.host.name], self._guests())
+            interval_s = self.settings.sample_interval_s
+            if watch.reachable is None:
+                interval_s = min(interval_s, FIRST_LOOK_PATIENCE_S)
             try:
-                await asyncio.wait_for(watch.wake.wait(), self.settings.sample_interval_s)
+                await asyncio.wait_for(watch.wake.wait(), interval_s)
                 await asyncio.sleep(EVENT_COALESCE_S)
             except TimeoutError:
                 pass
@@ -233,7 +241,8 @@ class Observer:
         try:
             observation = await self._cluster.observe(watch.host.name)
         except HypervisorError as error:
-            self._lost(watch, error.text)
+            if watch.reachable is not None or self._clock() - watch.since_s >= FIRST_LOOK_PATIENCE_S:
+                self._lost(watch, error.text)
             return
         except Exception as error:
             # A host that says something nobody foresaw must not take the others down with it.
@@ -248,14 +257,19 @@ class Observer:
         if not watch.reachable:
             watch.reachable, watch.detail = True, ""
             self._witness.on_reachable(watch.host.name, reachable=True, detail="")
-            self.changed.set()
+            self._news()
 
     def _lost(self, watch: _Watch, detail: str) -> None:
         watch.detail = detail
         if watch.reachable is not False:
             watch.reachable = False
             self._witness.on_reachable(watch.host.name, reachable=False, detail=detail)
-            self.changed.set()
+            self._news()
+
+    def _news(self) -> None:
+        self.changed.set()
+        if self.all_heard:
+            self.heard.set()
 
     def _note_whereabouts(self, observation: HostObservation) -> None:
         for domain in observation.domains:

@@ -1,21 +1,20 @@
 """The daemon's use cases, as the API offers them: `web.control.Control` over the rooms below."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from .. import __version__
-from ..cluster.model import Snapshot, Vm
-from ..cluster.ports import DefinitionError
+from ..cluster.model import HostState, Snapshot, Vm
+from ..cluster.ports import DefinitionError, HypervisorCluster
 from ..cluster.reason import Reason
 from ..config.models import Config
 from ..operations.clock import Clock
 from ..operations.drain import Drains
 from ..operations.gate import Gate
-from ..operations.history import texts
-from ..operations.journal import Journal, JournalError
-from ..operations.migration import MigrationRequest, Migrations
+from ..operations.history import Move, texts
+from ..operations.journal import HostFlag, Journal
+from ..operations.migration import MigrationRequest, Migrations, record_of
 from ..operations.placement import Placements
 from ..operations.records import (
     Decision,
@@ -27,7 +26,7 @@ from ..operations.records import (
     Trigger,
 )
 from ..planner.cost import predict
-from ..planner.placement import check_move, choose_destination, place
+from ..planner.placement import Refusal, check_move, choose_destination, place
 from ..planner.settings import PlannerSettings
 from ..web.control import ControlError, HostStatus, Notice, Status, Verdict
 from .cycle import Cycle
@@ -35,3 +34,337 @@ from .hosts import host_status
 from .notices import Notices
 from .observer import Observer
 from .view import View
+
+ON_REQUEST = Reason("requested", "a person asked for it")
+
+
+@dataclass(kw_only=True)
+class Configured:
+    """The config in force and what is wrong with the one on disk."""
+
+    config: Config
+    path: str
+    error: str = ""
+
+    @property
+    def planner(self) -> PlannerSettings:
+        """How it wants moves planned."""
+        return self.config.to_planner_settings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rooms:
+    """What the use cases are made of."""
+
+    configured: Configured
+    cluster: HypervisorCluster
+    observer: Observer
+    view: View
+    gate: Gate
+    journal: Journal
+    migrations: Migrations
+    placements: Placements
+    drains: Drains
+    cycle: Cycle
+    notices: Notices
+    clock: Clock
+
+
+class Service:
+    """Implements `web.control.Control`. Every method is a use case; what it does is done in the rooms."""
+
+    def __init__(self, rooms: Rooms, reload: Callable[[], Awaitable[str]]) -> None:
+        self.ready = False
+        self._rooms = rooms
+        self._reload = reload
+        self._started_at = rooms.clock.wall()
+
+    # How things are
+
+    def status(self) -> Status:
+        """The daemon in one look."""
+        rooms, snapshot, last = self._rooms, self._rooms.view.snapshot(), self._rooms.cycle.last
+        return Status(
+            version=__version__,
+            mode=rooms.configured.config.mode.value,
+            ready=self.ready,
+            started_at=self._started_at,
+            cycle=last.cycle if last else "",
+            cycle_at=last.at if last else None,
+            sentence=last.sentence if last else "no cycle yet",
+            hosts_up=sum(host.state is not HostState.UNREACHABLE for host in snapshot.hosts),
+            hosts_total=len(snapshot.hosts),
+            vms_running=sum(vm.active for vm in snapshot.vms),
+            vms_total=len(snapshot.vms),
+            migrations_running=len(rooms.migrations.running()),
+            recommendations_pending=rooms.cycle.recommendations_pending,
+            config_path=rooms.configured.path,
+            config_error=rooms.configured.error,
+        )
+
+    def hosts(self) -> list[HostStatus]:
+        """All hosts, in the config's order."""
+        rooms, snapshot = self._rooms, self._rooms.view.snapshot()
+        uris = {host.name: host.uri for host in rooms.configured.config.hosts}
+        return [
+            host_status(
+                snapshot,
+                host,
+                uri=uris.get(host.name, ""),
+                detail=rooms.observer.detail(host.name),
+                age_s=rooms.observer.age_s(host.name),
+                flag=_word(rooms.drains.flag(host.name)),
+                slots=rooms.gate.slots(host.name),
+            )
+            for host in snapshot.hosts
+        ]
+
+    def snapshot(self) -> Snapshot:
+        """The cluster, with what is under way."""
+        return self._rooms.view.snapshot()
+
+    def verdicts(self, vm: str, host: str | None) -> list[Verdict]:
+        """Where the VM may be, best first, then where it may not and why."""
+        snapshot = self.snapshot()
+        found = _one(snapshot, vm)
+        if host is not None:
+            _known_host(snapshot, host)
+        settings = self._rooms.configured.planner
+        placement = (
+            choose_destination(snapshot, found, settings) if found.active else place(snapshot, (found,), settings)[0]
+        )
+        verdicts = [Verdict(host=r.host, allowed=True, score=r.score, reasons=()) for r in placement.ranking]
+        verdicts += [Verdict(host=r.host, allowed=False, score=None, reasons=r.reasons) for r in placement.refused]
+        return [verdict for verdict in verdicts if host in {None, verdict.host}]
+
+    # Starting
+
+    async def place(
+        self, definitions: Sequence[str], *, host: str | None, dry_run: bool, requested_by: str
+    ) -> list[PlacementRecord]:
+        """Define and start new VMs, one after the other: each sees the rooms taken by those before."""
+        if host is not None:
+            _known_host(self.snapshot(), host)
+        placements = self._rooms.placements
+        for index, definition in enumerate(definitions):
+            try:
+                self._rooms.cluster.read_definition(definition)
+            except DefinitionError as error:
+                raise ControlError("invalid", f"definitions[{index}]: {error}") from error
+        return [
+            await placements.place(definition, host=host, dry_run=dry_run, requested_by=requested_by)
+            for definition in definitions
+        ]
+
+    async def start(
+        self, vms: Sequence[str], *, host: str | None, dry_run: bool, requested_by: str
+    ) -> list[PlacementRecord]:
+        """Start defined VMs, one after the other. Of a glob, those that run already are passed over."""
+        snapshot = self.snapshot()
+        if host is not None:
+            _known_host(snapshot, host)
+        chosen = _chosen(snapshot, vms, wanted=lambda vm: not vm.active)
+        return [
+            await self._rooms.placements.start(vm.uuid, host=host, dry_run=dry_run, requested_by=requested_by)
+            for vm in chosen
+        ]
+
+    async def placements(self, *, limit: int) -> list[PlacementRecord]:
+        """The newest first."""
+        return await self._rooms.journal.placements(limit=limit)
+
+    # Migrating
+
+    async def migrate(
+        self, vms: Sequence[str], *, to: str | None, dry_run: bool, requested_by: str
+    ) -> list[MigrationRecord]:
+        """Check each move and begin those that can be made; of a glob, VMs that do not run are passed over."""
+        snapshot = self.snapshot()
+        if to is not None:
+            _known_host(snapshot, to)
+        chosen = _chosen(snapshot, vms, wanted=lambda vm: vm.active)
+        await self._rooms.view.refresh(*{vm.host for vm in chosen if vm.host}, *([to] if to else ()))
+        # Each decision sees the room that the ones before it have taken.
+        return [await self._migrate(vm, to=to, dry_run=dry_run, requested_by=requested_by) for vm in chosen]
+
+    async def _migrate(self, vm: Vm, *, to: str | None, dry_run: bool, requested_by: str) -> MigrationRecord:
+        snapshot, settings = self.snapshot(), self._rooms.configured.planner
+        if not any(known.uuid == vm.uuid for known in snapshot.vms):
+            raise ControlError("not_found", f"{vm.name} is gone")
+        current = snapshot.vm(vm.uuid)
+        if to is None:
+            choice = choose_destination(snapshot, current, settings)
+            destination, refused = choice.host or "", _told(choice.refused if choice.host is None else ())
+        else:
+            destination, refused = to, texts(check_move(snapshot, current, to, settings))
+        request = MigrationRequest(
+            vm=current.name,
+            uuid=current.uuid,
+            source=current.host or "",
+            destination=destination,
+            trigger=Trigger.MANUAL,
+            reason=ON_REQUEST,
+            requested_by=requested_by,
+            predicted_seconds=predict(current, settings).seconds,
+        )
+        if dry_run:
+            state = MigrationState.FAILED if refused else MigrationState.QUEUED
+            return replace(record_of(request, self._rooms.clock.wall()), state=state, error=refused)
+        if refused:
+            return await self._rooms.migrations.refuse(request, refused)
+        return await self._rooms.migrations.request(request)
+
+    async def migrations(self, *, limit: int) -> list[MigrationRecord]:
+        """The newest first; those under way with their progress."""
+        running = {record.id: record for record in self._rooms.migrations.running()}
+        return [running.get(record.id, record) for record in await self._rooms.journal.migrations(limit=limit)]
+
+    async def migration(self, migration_id: int) -> MigrationRecord:
+        """One migration."""
+        running = self._rooms.migrations.get(migration_id)
+        record = running or await self._rooms.journal.migration(migration_id)
+        if record is None:
+            raise ControlError("not_found", f"there is no migration {migration_id}")
+        return record
+
+    async def abort(self, migration_id: int) -> MigrationRecord:
+        """Have a migration end with the VM on its source."""
+        record = await self.migration(migration_id)
+        if record.state.final:
+            raise ControlError("conflict", f"migration {migration_id} of {record.vm} has ended: {record.state}")
+        return await self._rooms.migrations.abort(migration_id, "a person aborted it")
+
+    # Decisions
+
+    async def decisions(self, *, limit: int) -> list[Decision]:
+        """The newest first."""
+        return await self._rooms.journal.decisions(limit=limit)
+
+    async def recommendations(self) -> list[Recommendation]:
+        """Those that wait for a person, oldest first."""
+        return await self._rooms.journal.pending_recommendations()
+
+    async def approve(self, recommendation_id: int, *, requested_by: str) -> MigrationRecord:
+        """Do what was recommended, if it still can be done."""
+        found = await self._pending_recommendation(recommendation_id)
+        fresh = await self._rooms.view.refresh(found.source, found.destination)
+        vm = next((vm for vm in fresh.vms if vm.uuid == found.uuid and vm.host == found.source), None)
+        if vm is None:
+            await self._rooms.journal.set_recommendation_state(found.id, RecommendationState.EXPIRED)
+            raise ControlError("conflict", f"{found.vm} is not on {found.source} any more")
+        if reasons := check_move(fresh, vm, found.destination, self._rooms.configured.planner):
+            raise ControlError("refused", f"{found.vm} cannot move to {found.destination}: {texts(reasons)}", reasons)
+        await self._rooms.journal.set_recommendation_state(found.id, RecommendationState.APPROVED)
+        return await self._rooms.migrations.request(
+            MigrationRequest(
+                vm=found.vm,
+                uuid=found.uuid,
+                source=found.source,
+                destination=found.destination,
+                trigger=Trigger.RECOMMENDATION,
+                reason=Reason(found.reason_code, found.reason),
+                requested_by=requested_by,
+                cycle=found.cycle,
+                predicted_seconds=found.predicted_seconds,
+            )
+        )
+
+    async def dismiss(self, recommendation_id: int, *, requested_by: str) -> Recommendation:
+        """Do not do it; the VM is left alone as if a person had put it where it is."""
+        found = await self._pending_recommendation(recommendation_id)
+        await self._rooms.journal.set_recommendation_state(found.id, RecommendationState.DISMISSED)
+        here = Move(
+            found.uuid, found.destination, found.source, self._rooms.clock.wall(), Trigger.ADOPTED, success=True
+        )
+        self._rooms.gate.record_move(here)
+        await self._rooms.journal.add_move(here)
+        self._rooms.notices.publish(
+            "decision", f"{requested_by} dismissed moving {found.vm} to {found.destination}", id=found.id
+        )
+        return replace(found, state=RecommendationState.DISMISSED)
+
+    async def _pending_recommendation(self, recommendation_id: int) -> Recommendation:
+        found = await self._rooms.journal.recommendation(recommendation_id)
+        if found is None:
+            raise ControlError("not_found", f"there is no recommendation {recommendation_id}")
+        if found.state is not RecommendationState.PENDING:
+            raise ControlError("conflict", f"recommendation {recommendation_id} is {found.state}")
+        return found
+
+    # Hosts
+
+    async def cordon(self, host: str, *, requested_by: str) -> HostStatus:
+        """Nothing moves to it or starts on it any more."""
+        _known_host(self.snapshot(), host)
+        await self._rooms.drains.cordon(host, requested_by=requested_by)
+        return self._host(host)
+
+    async def uncordon(self, host: str, *, requested_by: str) -> HostStatus:
+        """It is in service again; a drain of it ends."""
+        _known_host(self.snapshot(), host)
+        await self._rooms.drains.uncordon(host)
+        self._rooms.notices.publish("host", f"{requested_by} put {host} into service", host=host)
+        return self._host(host)
+
+    async def drain(self, host: str, *, dry_run: bool, requested_by: str) -> dict[str, object]:
+        """Cordon it and move its VMs away; returns the plan."""
+        _known_host(self.snapshot(), host)
+        drains = self._rooms.drains
+        plan = drains.plan(host) if dry_run else await drains.drain(host, requested_by=requested_by)
+        return plan.as_dict()
+
+    def _host(self, name: str) -> HostStatus:
+        return next(host for host in self.hosts() if host.name == name)
+
+    # The rest
+
+    async def reload(self) -> str:
+        """Read the config again; what changed, in one line."""
+        return await self._reload()
+
+    def notices(self, after: int | None) -> AsyncIterator[Notice]:
+        """What happens from now on."""
+        return self._rooms.notices.listen(after)
+
+
+def _one(snapshot: Snapshot, name: str) -> Vm:
+    try:
+        return snapshot.vm(name)
+    except KeyError:
+        same = [vm for vm in snapshot.vms if vm.name == name]
+    if same:
+        where = ", ".join(f"{vm.uuid} on {vm.host}" for vm in same)
+        raise ControlError("conflict", f"{name} means several VMs: {where}; name one by its UUID")
+    raise ControlError("not_found", f"there is no VM {name!r}")
+
+
+def _chosen(snapshot: Snapshot, names: Sequence[str], *, wanted: Callable[[Vm], bool]) -> list[Vm]:
+    """The VMs meant by names, UUIDs and globs, each once. Only what a glob means is held against `wanted`."""
+    chosen: dict[str, Vm] = {}
+    for name in names:
+        if not any(sign in name for sign in "*?["):
+            vm = _one(snapshot, name)
+            chosen[vm.uuid] = vm
+            continue
+        meant = [vm for vm in snapshot.vms if fnmatchcase(vm.name, name)]
+        if not meant:
+            raise ControlError("not_found", f"no VM is named like {name!r}")
+        chosen |= {vm.uuid: vm for vm in sorted(meant, key=lambda vm: vm.name) if wanted(vm)}
+    return list(chosen.values())
+
+
+def _word(flag: HostFlag | None) -> str:
+    if flag is None:
+        return ""
+    return "draining" if flag.draining else "cordoned"
+
+
+def _known_host(snapshot: Snapshot, name: str) -> None:
+    names = [host.name for host in snapshot.hosts]
+    if name not in names:
+        raise ControlError("not_found", f"there is no host {name!r}; the hosts are {', '.join(names)}")
+
+
+def _told(refusals: Iterable[Refusal]) -> str:
+    """The refusals of all hosts in one line."""
+    return "; ".join(f"{refusal.host}: {texts(refusal.reasons)}" for refusal in refusals)

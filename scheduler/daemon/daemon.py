@@ -1,0 +1,276 @@
+"""The daemon: its rooms built from the config, run together, and changed together when the config is."""
+
+import asyncio
+from collections.abc import Collection, Coroutine
+from pathlib import Path
+
+import structlog
+
+from ..cluster.model import Snapshot, Vm
+from ..cluster.observation import Event
+from ..cluster.ports import HypervisorCluster, HypervisorError
+from ..config.loading import ConfigError, load
+from ..config.models import Config
+from ..config.reload import Changes, differences
+from ..operations.clock import Clock
+from ..operations.context import Context
+from ..operations.drain import Drains
+from ..operations.gate import Gate
+from ..operations.history import Move
+from ..operations.journal import Journal, JournalError
+from ..operations.migration import Migrations
+from ..operations.placement import Placements
+from ..operations.records import MigrationRecord, PlacementRecord, Trigger
+from ..operations.settings import Mode
+from ..planner.balance import plan
+from ..planner.placement import check_move
+from ..web.control import ControlError, HostStatus
+from ..web.metrics import Metrics
+from .autostart import Autostart
+from .cycle import Cycle, CycleSettings
+from .herald import Herald
+from .notices import Notices
+from .observer import Observer, ObserverSettings, WatchedHost
+from .service import Configured, Rooms, Service
+from .view import View
+
+log = structlog.get_logger(__name__)
+
+WAIT_FOR_HOSTS_S = 12.0
+"""How long the start waits for hosts that do not answer; it goes on without them."""
+
+
+class Daemon:
+    """Everything between the hypervisors and the API. `service` is what the API offers."""
+
+    def __init__(
+        self, config: Config, path: Path | None, cluster: HypervisorCluster, journal: Journal, clock: Clock
+    ) -> None:
+        self.notices = Notices(clock.wall)
+        self.metrics = Metrics(self._snapshot, self._hosts, clock=clock.wall)
+        self._cluster = cluster
+        self._journal = journal
+        self._clock = clock
+        self._path = path
+        self._configured = Configured(config=config, path=str(path or ""))
+        self._herald = Herald(self.metrics, self.notices)
+        self._gate = Gate(config.to_limits(), clock)
+        self._observer = Observer(cluster, self, _observer_settings(config), clock.monotonic)
+        self._view = View(self._observer, self._gate, self._cordoned, clock.monotonic)
+        context = Context(
+            cluster=cluster,
+            view=self._view,
+            gate=self._gate,
+            journal=journal,
+            check=lambda snapshot, vm, host: check_move(snapshot, vm, host, self._configured.planner),
+            clock=clock,
+            listener=self._on_record,
+        )
+        self._migrations = Migrations(context, config.to_migration_settings())
+        self._placements = Placements(context, config.to_planner_settings())
+        self._drains = Drains(
+            context,
+            self._migrations,
+            lambda snapshot, host: plan(snapshot, self._configured.planner, clock=clock.monotonic, drain=(host,)),
+        )
+        self.cycle = Cycle(
+            self._cycle_settings(config),
+            observer=self._observer,
+            view=self._view,
+            gate=self._gate,
+            journal=journal,
+            migrations=self._migrations,
+            autostart=Autostart(self._observer, self._placements, journal, clock),
+            herald=self._herald,
+            clock=clock,
+        )
+        self.service = Service(self._rooms(), self.reload)
+        self._side_tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Connect, hear of the hosts, and take up what was under way. `follow_events` must be running."""
+        self._settle(self._configured.config)
+        self.metrics.config_reloaded(ok=True)
+        for address in self._configured.config.to_host_addresses():
+            await self._cluster.connect(address)
+        self._watch_hosts(self._configured.config)
+        await self._wait_for_hosts()
+        self._gate.restore(await self._journal.moves())
+        await self._placements.recover()
+        await self._drains.restore()
+        await self._migrations.adopt()
+        self.service.ready = True
+
+    async def follow_events(self) -> None:
+        """Hear what the hypervisors tell, until cancelled."""
+        await self._observer.follow_events()
+
+    async def stop(self) -> None:
+        """Let go of everything; what migrates goes on and is adopted at the next start."""
+        self.service.ready = False
+        self.notices.close()
+        await self._drains.stop()
+        await self._migrations.stop()
+        await self._observer.close()
+        await self._cluster.close()
+
+    def seconds_since_cycle_loop(self) -> float:
+        """How long ago the loop of cycles last came round."""
+        return self._clock.monotonic() - self.cycle.alive_at_s
+
+    async def reload(self) -> str:
+        """Read the config again and put it in force; what changed. ControlError `invalid` when it has mistakes."""
+        old = self._configured.config
+        try:
+            new = load(self._path)
+        except ConfigError as error:
+            self._configured.error = str(error)
+            self.metrics.config_reloaded(ok=False)
+            self.notices.publish("config", f"config refused, the old one stays in force: {error}")
+            log.warning("config refused, the old one stays in force", problems=list(error.problems))
+            raise ControlError("invalid", str(error)) from error
+        changes = differences(old, new)
+        self._configured.config, self._configured.error = new, ""
+        self._settle(new)
+        await self._change_hosts(new, changes)
+        self.metrics.config_reloaded(ok=True)
+        self.notices.publish("config", str(changes))
+        log.info("config reloaded", changes=list(changes.lines), needs_restart=list(changes.needs_restart))
+        self._observer.changed.set()
+        return str(changes)
+
+    # What is seen: see observer.Witness
+
+    def on_event(self, event: Event) -> None:
+        """The hypervisor told something."""
+        self._herald.event(event)
+        self._migrations.on_event(event)
+
+    def on_moved(self, uuid: str, name: str, source: str, destination: str) -> None:
+        """A VM runs elsewhere. When we did not do it a person did, and meant it."""
+        if self._gate.busy(uuid):
+            return
+        self._herald.moved_by_others(name, source, destination)
+        self._gate.note_manual_move(uuid, source, destination)
+        move = Move(uuid, source, destination, self._clock.wall(), Trigger.ADOPTED, success=True)
+        self._aside(self._journal.add_move(move))
+
+    def on_reachable(self, host: str, *, reachable: bool, detail: str) -> None:
+        """A host was lost or came back."""
+        self._herald.host(host, reachable=reachable, detail=detail)
+        if reachable and self.service.ready:
+            self._aside(self._placements.recover())
+
+    def _on_record(self, record: MigrationRecord | PlacementRecord) -> None:
+        """A migration or placement has changed."""
+        if isinstance(record, PlacementRecord):
+            self._herald.placement(record)
+            return
+        self._herald.migration(record)
+        if record.state.final:
+            self._view.restart_contention(record.source, record.destination)
+            self._observer.changed.set()
+
+    # The config in force
+
+    def _settle(self, config: Config) -> None:
+        """Hand every room its part of the config."""
+        self._observer.settings = _observer_settings(config)
+        self._observer.rules = config.to_rules()
+        self._gate.limits = config.to_limits()
+        self._gate.mode_hold = lambda vm: _mode_hold(config, vm)
+        self._migrations.settings = config.to_migration_settings()
+        self._placements.settings = config.to_planner_settings()
+        self.cycle.settings = self._cycle_settings(config)
+        self.metrics.mode_set(config.mode)
+
+    def _cycle_settings(self, config: Config) -> CycleSettings:
+        return CycleSettings(
+            planner=config.to_planner_settings(),
+            mode=config.mode,
+            sample_interval_s=config.sample_interval_seconds,
+            sweep_interval_s=config.sweep_interval_seconds,
+            event_debounce_s=config.event_debounce_seconds,
+            mode_of=lambda vm: _mode_of(config, vm),
+        )
+
+    def _watch_hosts(self, config: Config) -> None:
+        for host in config.hosts:
+            reserved_mib = host.reserved_memory_mib
+            self._observer.watch(WatchedHost(name=host.name, reserved_memory_mib=reserved_mib, labels=host.labels))
+
+    async def _change_hosts(self, config: Config, changes: Changes) -> None:
+        for name in changes.hosts_removed:
+            await self._observer.unwatch(name)
+            await self._cluster.disconnect(name)
+            self.metrics.host_removed(name)
+        touched = {*changes.hosts_added, *changes.hosts_changed}
+        for address in config.to_host_addresses():
+            if address.name in touched:
+                await self._cluster.connect(address)
+        self._watch_hosts(config)
+
+    async def _wait_for_hosts(self) -> None:
+        try:
+            async with asyncio.timeout(WAIT_FOR_HOSTS_S):
+                await self._observer.heard.wait()
+        except TimeoutError:
+            log.warning("not every host was heard of, starting all the same")
+
+    def _rooms(self) -> Rooms:
+        return Rooms(
+            configured=self._configured,
+            cluster=self._cluster,
+            observer=self._observer,
+            view=self._view,
+            gate=self._gate,
+            journal=self._journal,
+            migrations=self._migrations,
+            placements=self._placements,
+            drains=self._drains,
+            cycle=self.cycle,
+            notices=self.notices,
+            clock=self._clock,
+        )
+
+    # Asked for later, when the rooms they look into are there.
+
+    def _snapshot(self) -> Snapshot:
+        return self.service.snapshot()
+
+    def _hosts(self) -> list[HostStatus]:
+        return self.service.hosts()
+
+    def _cordoned(self) -> Collection[str]:
+        return self._drains.cordoned()
+
+    def _aside(self, work: Coroutine[None, None, None]) -> None:
+        """Do something small without making the caller wait; an error in it is logged."""
+        task = asyncio.create_task(_logged(work))
+        self._side_tasks.add(task)
+        task.add_done_callback(self._side_tasks.discard)
+
+
+async def _logged(work: Coroutine[None, None, None]) -> None:
+    try:
+        await work
+    except (JournalError, HypervisorError) as error:
+        log.warning("not done", error=str(error))
+
+
+def _observer_settings(config: Config) -> ObserverSettings:
+    """Demand is taken over a minute, or over the hold where that is shorter: older load is no evidence then."""
+    return ObserverSettings(
+        sample_interval_s=config.sample_interval_seconds, recent_s=min(60.0, config.balance.hold_seconds)
+    )
+
+
+def _mode_of(config: Config, vm: Vm) -> Mode:
+    return config.mode_of(name=vm.name, uuid=vm.uuid, labels=dict(vm.labels), host=vm.host)
+
+
+def _mode_hold(config: Config, vm: Vm) -> str | None:
+    """A VM that is only observed is planned around, unless the whole cluster is: then plans tell what would be."""
+    if config.mode is Mode.OBSERVE or _mode_of(config, vm) is not Mode.OBSERVE:
+        return None
+    return "its mode is observe"
