@@ -285,12 +285,17 @@ class Lab:
         network.limit_link(self.id, self.hosts[host].name, mbit_per_s)
 
     def fail_migrations(self, host: str) -> None:
-        """Take the host's migration address away: incoming migrations are accepted, then cannot connect (3 s)."""
-        network.set_address(self.id, host, f"{self.hosts[host].migration_address}/16", present=False)
+        """Let migrations to `host` fail: it accepts them, but no other host can reach its migration address."""
+        self._set_migrations(host, possible=False)
 
     def allow_migrations(self, host: str) -> None:
-        """Give the host its migration address back."""
-        network.set_address(self.id, host, f"{self.hosts[host].migration_address}/16", present=True)
+        """Let migrations to `host` succeed again."""
+        self._set_migrations(host, possible=True)
+
+    def _set_migrations(self, host: str, *, possible: bool) -> None:
+        address = self.hosts[host].migration_address
+        for other in self.hosts.keys() - {host}:
+            network.set_reachable(self.id, other, address, reachable=possible)
 
     def reset(self) -> None:
         """Undo every fault and remove every guest, so that the lab is as it was when it came up."""

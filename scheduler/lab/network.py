@@ -77,12 +77,13 @@ def limit_link(lab_id: str, host: str, mbit_per_s: float | None) -> None:
         run(["tc", "-n", namespace, "qdisc", "replace", "dev", link, "root", *shaper])
 
 
-def set_address(lab_id: str, host: str, address: str, *, present: bool) -> None:
-    """Give the host's bridge `address` (with prefix length) or take it away; repeating it is harmless."""
+def set_reachable(lab_id: str, host: str, address: str, *, reachable: bool) -> None:
+    """Let `host` reach `address` or have every attempt refused at once; repeating it is harmless."""
     namespace = host_namespace(lab_id, host)
-    held = address in run(["ip", "-n", namespace, "-o", "address", "show", "dev", _BRIDGE]).split()
-    if held != present:
-        run(["ip", "-n", namespace, "address", "add" if present else "del", address, "dev", _BRIDGE])
+    if not reachable:
+        run(["ip", "-n", namespace, "route", "replace", "unreachable", f"{address}/32"])
+    elif run(["ip", "-n", namespace, "route", "show", "type", "unreachable", f"{address}/32"]):
+        run(["ip", "-n", namespace, "route", "del", "unreachable", f"{address}/32"])
 
 
 def processes(namespace: str) -> list[int]:
