@@ -64,13 +64,10 @@ class Api:
             while True:
                 try:
                     async with asyncio.timeout(quiet_seconds):
-                        line = await answer.content.readline()
+                        notice = await _next_notice(answer.content)
                 except TimeoutError:
                     return
-                if not line:
-                    raise ApiError("unavailable", "the daemon ended the stream")
-                if line.startswith(b"data:"):
-                    yield json.loads(line.removeprefix(b"data:"))
+                yield notice
 
     async def _call(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Record | None = None
@@ -105,6 +102,15 @@ class Api:
         if isinstance(error, FileNotFoundError | ConnectionRefusedError):
             return f"no daemon at {self.socket}: start it with `systemctl start virt-scheduler` or `virt-scheduler run`"
         return f"cannot use {self.socket}: {error.strerror or error}"
+
+
+async def _next_notice(stream: "aiohttp.StreamReader") -> Record:
+    """The data of the next server-sent event; heartbeats and the other fields are passed over."""
+    while line := await stream.readline():
+        if line.startswith(b"data:"):
+            notice: Record = json.loads(line.removeprefix(b"data:"))
+            return notice
+    raise ApiError("unavailable", "the daemon ended the stream")
 
 
 def at(*parts: object) -> str:

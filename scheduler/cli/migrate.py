@@ -6,13 +6,12 @@ import time
 import click
 
 from .client import Record, at
-from .progress import FINAL_STATES, follow, outcome, way
+from .progress import FINAL_STATES, follow, looks, outcome, way
 from .session import BAD_INPUT, DONE, FAILED, REFUSED, Session, fail, live
 
 no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as it is under way.")
 _STALLED_SECONDS = 120.0
 """A drain of which nothing has moved for so long is reported as it stands."""
-_POLL_SECONDS = 0.5
 
 
 @click.command()
@@ -139,14 +138,14 @@ def _wait_for_drain(session: Session, host: str, plan: Record, *, after: int) ->
     planned = {step["vm"] for step in plan["steps"]}
     latest: dict[str, Record] = {}
     changed_at = time.monotonic()
-    while time.monotonic() - changed_at < _STALLED_SECONDS:
-        time.sleep(_POLL_SECONDS)
+    for _ in looks():
         for record in reversed(session.api.get("/v1/migrations", limit=1000)["migrations"]):
             if record["id"] > after and record["source"] == host and latest.get(record["vm"]) != record:
                 if not session.as_json and latest.get(record["vm"], {}).get("state") != record["state"]:
                     click.echo(f"{way(record)}: {record['state']}")
                 latest[record["vm"]] = record
                 changed_at = time.monotonic()
-        if planned <= {vm for vm, record in latest.items() if record["state"] in FINAL_STATES}:
+        ended = {vm for vm, record in latest.items() if record["state"] in FINAL_STATES}
+        if planned <= ended or time.monotonic() - changed_at > _STALLED_SECONDS:
             break
     return list(latest.values())

@@ -10,7 +10,7 @@ import click
 from .client import Api, Record, at
 
 FINAL_STATES = frozenset({"completed", "failed", "aborted", "unknown"})
-_POLL_SECONDS = 0.5
+_MAX_POLL_SECONDS = 0.5
 
 Tell = Callable[[Record], None]
 
@@ -21,12 +21,23 @@ def follow(api: Api, migrations: list[Record], *, quiet: bool) -> list[Record]:
     with _telling(quiet=quiet) as tell:
         for record in migrations:
             tell(record)
-        while running := [number for number, record in latest.items() if record["state"] not in FINAL_STATES]:
-            time.sleep(_POLL_SECONDS)
+        for _ in looks():
+            running = [number for number, record in latest.items() if record["state"] not in FINAL_STATES]
+            if not running:
+                break
             for number in running:
                 latest[number] = api.get(at("migrations", number))
                 tell(latest[number])
     return list(latest.values())
+
+
+def looks() -> Iterator[None]:
+    """One item for each look at what is under way: at first often, so that what is quick is told quickly."""
+    pause = 0.02
+    while True:
+        yield
+        time.sleep(pause)
+        pause = min(pause * 1.5, _MAX_POLL_SECONDS)
 
 
 def _silence(_record: Record) -> None:

@@ -1,0 +1,257 @@
+"""The live commands against a served API: what they print, as text and as JSON, and how they end."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scheduler.operations.records import MigrationState
+
+from .conftest import Command
+from .memory import NO_AVX2, MovingControl
+
+
+def test_status_is_the_daemon_in_one_look(virt_scheduler: Command) -> None:
+    shown = virt_scheduler("status")
+    assert shown.exit_code == 0
+    assert "mode auto" in shown.stdout
+    assert "all VMs run unhindered" in shown.stdout
+    assert "hosts: 1 of 2 up" in shown.stdout
+    assert virt_scheduler.json("status")["vms_running"] == 2
+
+
+def test_hosts_show_use_and_room(virt_scheduler: Command) -> None:
+    lines = virt_scheduler("hosts").stdout.splitlines()
+    assert lines[0].split() == ["HOST", "STATE", "CPU", "USED", "CPUS", "FREE", "MiB", "OF", "MiB", "VMS", "NOTE"]
+    assert lines[1].split()[:7] == ["node1", "up", "6.0", "8", "10,240", "16,384", "2"]
+    assert "cordoned" in "".join(lines[2:])
+    assert [host["name"] for host in virt_scheduler.json("hosts")["hosts"]] == ["node1", "node2"]
+
+
+def test_vms_can_be_selected(virt_scheduler: Command) -> None:
+    shown = virt_scheduler("vms", "web*").stdout
+    assert "web1" in shown
+    assert "20.0 %" in shown
+    assert "db1" not in shown
+    assert len(virt_scheduler.json("vms")["vms"]) == 3
+
+
+def test_explain_gives_the_reason_for_each_host(virt_scheduler: Command) -> None:
+    shown = virt_scheduler("explain", "web1")
+    assert shown.exit_code == 0
+    assert "web1 is on node1" in shown.stdout
+    assert "2,048 MiB short" in shown.stdout
+    (verdict,) = virt_scheduler.json("explain", "web1", "--host", "node2")["verdicts"]
+    assert verdict["reasons"][0]["code"] == "memory_short"
+
+
+def test_an_unknown_vm_is_bad_input_in_one_line(virt_scheduler: Command) -> None:
+    shown = virt_scheduler("explain", "ghost")
+    assert (shown.exit_code, shown.stderr) == (2, "virt-scheduler: there is no VM ghost\n")
+
+
+def test_a_failure_is_json_too_when_json_is_asked_for(virt_scheduler: Command) -> None:
+    shown = virt_scheduler("explain", "ghost", "--json")
+    assert shown.exit_code == 2
+    assert json.loads(shown.stdout)["error"]["code"] == "not_found"
+
+
+def test_snapshot_is_json_anyway(virt_scheduler: Command) -> None:
+    assert json.loads(virt_scheduler("snapshot").stdout)["version"] == 1
+    assert virt_scheduler.json("snapshot")["hosts"][0]["name"] == "node1"
+
+
+def test_cordon_and_uncordon(virt_scheduler: Command) -> None:
+    assert virt_scheduler("cordon", "node1").stdout.startswith("node1: nothing starts on it")
+    assert virt_scheduler("uncordon", "node1").stdout == "node1: in use again (up)\n"
+    assert virt_scheduler("cordon", "ghost").exit_code == 2
+
+
+def test_place_reads_definitions_and_says_where_and_why(
+    virt_scheduler: Command, control: MovingControl, tmp_path: Path
+) -> None:
+    (tmp_path / "a.xml").write_text("<domain>a</domain>")
+    (tmp_path / "b.xml").write_text("<domain>b</domain>")
+    shown = virt_scheduler("place", tmp_path / "a.xml", tmp_path / "b.xml", "--host", "node1")
+    assert shown.exit_code == 0
+    assert shown.stdout == "new0: started on node1: lowest load\nnew1: started on node1: lowest load\n"
+    assert control.asked[0][1:4] == (("<domain>a</domain>", "<domain>b</domain>"), "node1", False)
+
+
+def test_place_without_a_file_or_with_one_that_is_not_there_is_bad_input(virt_scheduler: Command) -> None:
+    assert virt_scheduler("place").exit_code == 2
+    missing = virt_scheduler("place", "/nowhere/vm.xml")
+    assert missing.exit_code == 2
+    assert "/nowhere/vm.xml" in missing.stderr
+    assert virt_scheduler("place", "--snapshot", "s.json").exit_code == 2
+
+
+def test_a_start_that_no_host_can_take_names_each_host_and_ends_with_3(virt_scheduler: Command) -> None:
+    shown = virt_scheduler("start", "web1", "big1")
+    assert shown.exit_code == 3
+    assert shown.stdout.splitlines() == [
+        "web1: started on node1: lowest load",
+        "big1: refused: no host has room",
+        "  node1: needs 8,192 MiB, 2,048 MiB short",
+        "  node2: needs 8,192 MiB, 2,048 MiB short",
+        "  there would be room after moving web1 to node2",
+    ]
+
+
+def test_a_start_that_failed_everywhere_ends_with_1(virt_scheduler: Command) -> None:
+    shown = virt_scheduler("start", "bad1")
+    assert shown.exit_code == 1
+    assert "node1 failed to start it: disk is missing" in shown.stdout
+
+
+def test_a_dry_run_shows_the_ranking(virt_scheduler: Command) -> None:
+    shown = virt_scheduler("start", "web1", "--dry-run")
+    assert shown.exit_code == 0
+    assert "web1: would start on node1: lowest load" in shown.stdout
+    assert "cpu 0.400" in shown.stdout
+
+
+def test_migrate_tells_each_state_and_the_outcome(virt_scheduler: Command, control: MovingControl) -> None:
+    shown = virt_scheduler("migrate", "web1", "--to", "node2")
+    assert shown.exit_code == 0
+    assert shown.stdout.splitlines() == [
+        "web1 node1 -> node2: queued",
+        "web1 node1 -> node2: migrating",
+        "web1 node1 -> node2: verifying",
+        "web1 node1 -> node2: completed in 8.0 s (10.0 s predicted), 120 ms of it standing still",
+    ]
+    assert control.asked[0][:4] == ("migrate", ("web1",), "node2", False)
+
+
+def test_migrate_as_json_is_one_document_of_what_became_of_them(virt_scheduler: Command) -> None:
+    (record,) = virt_scheduler.json("migrate", "web1")["migrations"]
+    assert record["state"] == "completed"
+
+
+def test_a_refused_migration_ends_with_3_and_the_reason(virt_scheduler: Command) -> None:
+    shown = virt_scheduler("migrate", "big1", "web1")
+    assert shown.exit_code == 3
+    assert f"big1 node1 -> node2: failed: {NO_AVX2}" in shown.stdout
+    assert "web1 node1 -> node2: completed" in shown.stdout
+
+
+def test_a_failed_migration_ends_with_1(virt_scheduler: Command) -> None:
+    shown = virt_scheduler("migrate", "bad1")
+    assert shown.exit_code == 1
+    assert "failed: the connection to node2 broke" in shown.stdout
+
+
+def test_migrate_need_not_wait(virt_scheduler: Command) -> None:
+    shown = virt_scheduler("migrate", "web1", "--no-wait")
+    assert (shown.exit_code, shown.stdout) == (0, "web1 node1 -> node2: queued\n")
+
+
+def test_a_dry_run_of_a_migration_changes_nothing(virt_scheduler: Command, control: MovingControl) -> None:
+    shown = virt_scheduler("migrate", "web1", "--dry-run")
+    assert (shown.exit_code, shown.stdout) == (0, "web1 node1 -> node2: would be migrated, about 10.0 s\n")
+    refused = virt_scheduler("migrate", "big1", "--dry-run")
+    assert (refused.exit_code, refused.stdout) == (3, f"big1 node1 -> node2: refused: {NO_AVX2}\n")
+    assert len(control.records) == 1
+
+
+def test_a_glob_that_means_nothing_is_bad_input(virt_scheduler: Command) -> None:
+    shown = virt_scheduler("migrate", "nothing-*")
+    assert (shown.exit_code, shown.stderr) == (2, "virt-scheduler: no VM is meant by that\n")
+
+
+def test_abort_finds_the_running_migration_of_a_vm(virt_scheduler: Command, control: MovingControl) -> None:
+    virt_scheduler("migrate", "web1", "--no-wait")
+    shown = virt_scheduler("abort", "web1")
+    assert (shown.exit_code, shown.stdout) == (0, "web1 node1 -> node2: abort asked for, now aborted\n")
+    control.records = [replace(each, state=MigrationState.COMPLETED) for each in control.records]
+    nothing = virt_scheduler("abort", "web1")
+    assert (nothing.exit_code, nothing.stderr) == (3, "virt-scheduler: web1 is not being migrated\n")
+
+
+def test_drain_shows_the_plan_and_waits_for_every_vm(virt_scheduler: Command) -> None:
+    shown = virt_scheduler("drain", "node1")
+    assert shown.exit_code == 0
+    assert "host is drained" in shown.stdout
+    assert shown.stdout.count("completed in 8.0 s") == 2
+    answer = virt_scheduler.json("drain", "node1")
+    assert {record["vm"] for record in answer["migrations"]} == {"web1", "web2"}
+
+
+def test_a_drain_that_fails_ends_with_1_and_one_that_cannot_be_with_3(virt_scheduler: Command) -> None:
+    assert virt_scheduler("drain", "node2").exit_code == 1
+    stuck = virt_scheduler("drain", "node3")
+    assert stuck.exit_code == 3
+    assert "big1 stays on node3: needs 8,192 MiB, 2,048 MiB short" in stuck.stdout
+    unknown = virt_scheduler("drain", "node9")
+    assert (unknown.exit_code, unknown.stderr) == (2, "virt-scheduler: there is no host node9; known: node1, node2\n")
+
+
+def test_a_dry_run_of_a_drain_only_plans(virt_scheduler: Command, control: MovingControl) -> None:
+    assert virt_scheduler("drain", "node1", "--dry-run").exit_code == 0
+    assert len(control.records) == 1
+
+
+def test_recommendations_are_listed_approved_and_dismissed(virt_scheduler: Command, control: MovingControl) -> None:
+    assert "waits" in virt_scheduler("recommendations").stdout
+    approved = virt_scheduler("approve", "1")
+    assert approved.exit_code == 0
+    assert "completed in 8.0 s" in approved.stdout
+    assert virt_scheduler("dismiss", "1").stdout == "web1 stays on node1: dismissed\n"
+    assert virt_scheduler("approve", "7").exit_code == 2
+    control.recommended_moves = []
+    assert virt_scheduler("recommendations").stdout == "nothing is recommended\n"
+
+
+def test_history_is_migrations_and_placements_newest_first(virt_scheduler: Command) -> None:
+    virt_scheduler("migrate", "big1")
+    shown = virt_scheduler("history").stdout
+    assert "no host has room" not in shown
+    assert shown.index("avx2") < shown.index("8.0 s")
+    assert set(virt_scheduler.json("history", "--limit", "1")) == {"migrations", "placements"}
+    assert virt_scheduler("history", "--limit", "0").exit_code == 2
+
+
+def test_decisions_tell_what_was_held_back(virt_scheduler: Command) -> None:
+    shown = virt_scheduler("decisions").stdout
+    assert "nothing to do" in shown
+    assert "held back" in shown
+    assert "2,048 MiB short" in " ".join(shown.split())
+
+
+def test_events_print_what_is_remembered(virt_scheduler: Command, control: MovingControl) -> None:
+    control.notify("domain", "web1 started on node1")
+    control.notify("host", "node2 is unreachable")
+    lines = virt_scheduler("events").stdout.splitlines()
+    assert [line.split()[2:] for line in lines] == [["domain", *["web1", "started", "on", "node1"]],
+                                                    ["host", *["node2", "is", "unreachable"]]]  # fmt: skip
+    objects = [json.loads(line) for line in virt_scheduler("events", "--json").stdout.splitlines()]
+    assert [each["id"] for each in objects] == [1, 2]
+
+
+def test_reload_says_what_changed(virt_scheduler: Command) -> None:
+    assert virt_scheduler("reload").stdout == "mode: recommend -> auto\n"
+
+
+@pytest.mark.parametrize("command", ["status", "hosts", "vms", "history", "decisions", "recommendations"])
+def test_a_pipe_gets_no_escape_codes_and_80_columns_are_kept(virt_scheduler: Command, command: str) -> None:
+    shown = virt_scheduler(command).stdout
+    assert "\x1b" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_no_daemon_is_one_line_that_names_the_socket_and_the_cure(without_daemon: Command) -> None:
+    shown = without_daemon("status")
+    assert shown.exit_code == 2
+    assert shown.stderr == (
+        f"virt-scheduler: no daemon at {without_daemon.socket}: "
+        "start it with `systemctl start virt-scheduler` or `virt-scheduler run`\n"
+    )
+
+
+def test_something_else_at_the_socket_is_told_in_one_line(without_daemon: Command) -> None:
+    without_daemon.socket.write_text("not a socket")
+    shown = without_daemon("hosts")
+    assert shown.exit_code == 2
+    assert len(shown.stderr.splitlines()) == 1
+    assert str(without_daemon.socket) in shown.stderr
