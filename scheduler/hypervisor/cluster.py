@@ -20,6 +20,7 @@ from .binding import Connection, libvirt, optional
 from .blockers import SharedStorage
 from .connection import HostConnection
 from .domain_xml import read_definition
+from .inventory import GuestKinds, Inventory
 from .session import Session
 
 DOWNTIME_RETRY_S = 0.1
@@ -34,6 +35,7 @@ class LibvirtCluster:
 
     def __init__(self, shared_directories: Iterable[str] = ()) -> None:
         self._shared_directories = tuple(shared_directories)
+        self._kinds = GuestKinds()
         self._hosts: dict[str, HostConnection] = {}
         self._events: asyncio.Queue[Event | None] | None = None
 
@@ -44,7 +46,9 @@ class LibvirtCluster:
             if known.address == address:
                 return
             await self.disconnect(address.name)
-        self._hosts[address.name] = HostConnection(address, self._shared_directories, self._emit)
+        self._hosts[address.name] = HostConnection(
+            address, lambda: Inventory(address.name, self._shared_directories, self._kinds), self._emit
+        )
 
     async def disconnect(self, host: str) -> None:
         """Let a host go; nothing when it is not known."""

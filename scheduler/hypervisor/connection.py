@@ -30,10 +30,10 @@ class HostConnection:
     """Keeps a session to one host, tells of its events, its loss and its return."""
 
     def __init__(
-        self, address: HostAddress, shared_directories: tuple[str, ...], emit: Callable[[Event], None]
+        self, address: HostAddress, new_inventory: Callable[[], Inventory], emit: Callable[[Event], None]
     ) -> None:
         self.address = address
-        self._shared_directories = shared_directories
+        self._new_inventory = new_inventory
         self._emit_event = emit
         self._session: Session | None = None
         self._attempt: _Attempt | None = None
@@ -64,7 +64,7 @@ class HostConnection:
     async def _keep_connected(self) -> None:
         delay_s = FIRST_DELAY_S
         while True:
-            self._attempt = _Attempt(self.address, self._shared_directories, self._on_event)
+            self._attempt = _Attempt(self.address, self._new_inventory(), self._on_event)
             session = await self._await_opening(self._attempt)
             if session is not None:
                 delay_s = FIRST_DELAY_S
@@ -142,13 +142,13 @@ class _Attempt:
     def __init__(
         self,
         address: HostAddress,
-        shared_directories: tuple[str, ...],
+        inventory: Inventory,
         on_event: Callable[[RawEvent, EventKind, str], None],
     ) -> None:
         self._host = address.name
         self._on_event = on_event
         self._translator = Translator()
-        self._inventory = Inventory(address.name, shared_directories)
+        self._inventory = inventory
         self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
         self._lost: str | None = None

@@ -13,6 +13,8 @@ _MISSING = re.compile(r"required features: *(?P<names>[\w.,: +-]+?)\s*$", re.MUL
 IDENTICAL_CPU = "a CPU identical to the one it runs on (host-passthrough)"
 """Stands for a feature where a guest that was given its host's whole CPU meets another one."""
 
+_GENERIC_MODELS = frozenset({"kvm64", "kvm32", "qemu64", "qemu32"})
+
 
 @dataclass(frozen=True, slots=True)
 class HypervisorKind:
@@ -88,12 +90,8 @@ def read_incompatibility(text: str, cpu_xml: str) -> frozenset[str]:
 
 def host_model(connection: Connection, kind: HypervisorKind) -> str | None:
     """The CPU that this host gives a host-model guest, as a guest's `<cpu>`; None when it does not tell."""
-    try:
-        capabilities = connection.getDomainCapabilities(kind.emulator, kind.arch, kind.machine, kind.virt_type)
-    except LibvirtError as error:
-        _raise_if_broken(error)
-        return None
-    mode = ET.fromstring(capabilities).find("cpu/mode[@name='host-model']")  # noqa: S314 - made by libvirt itself
+    capabilities = _capabilities(connection, kind)
+    mode = None if capabilities is None else capabilities.find("cpu/mode[@name='host-model']")
     if mode is None or mode.find("model") is None:
         return None
     cpu = ET.Element("cpu", {"mode": "custom", "match": "exact"})
@@ -103,6 +101,46 @@ def host_model(connection: Connection, kind: HypervisorKind) -> str | None:
 
 def expand(connection: Connection, kind: HypervisorKind, cpu_xml: str) -> frozenset[str] | None:
     """All features of a CPU, those of its model included, as far as this host can give them; None: it cannot tell."""
+    policies = _expanded(connection, kind, cpu_xml)
+    return None if policies is None else frozenset(name for name, given in policies.items() if given)
+
+
+def describe(
+    connection: Connection, kind: HypervisorKind, host_model: str, features: frozenset[str] | None
+) -> str | None:
+    """The name of the CPU model that people know this host by.
+
+    Under emulation libvirt's own choice is a generic one, whatever the features; then it is the model that differs in
+    the fewest.
+    """
+    name = model_name(host_model)
+    capabilities = _capabilities(connection, kind) if name in _GENERIC_MODELS else None
+    if capabilities is None or features is None:
+        return name
+    fewest = len(features)
+    for model in capabilities.iterfind("cpu/mode[@name='custom']/model"):
+        if model.text is None or model.text in _GENERIC_MODELS:
+            continue
+        policies = _expanded(connection, kind, f"<cpu mode='custom' match='exact'><model>{model.text}</model></cpu>")
+        if policies is None:
+            continue
+        differences = sum(not given for given in policies.values()) + len(features - policies.keys())
+        if differences < fewest:
+            name, fewest = model.text, differences
+    return name
+
+
+def _capabilities(connection: Connection, kind: HypervisorKind) -> ET.Element | None:
+    try:
+        xml = connection.getDomainCapabilities(kind.emulator, kind.arch, kind.machine, kind.virt_type)
+    except LibvirtError as error:
+        _raise_if_broken(error)
+        return None
+    return ET.fromstring(xml)  # noqa: S314 - made by libvirt itself
+
+
+def _expanded(connection: Connection, kind: HypervisorKind, cpu_xml: str) -> dict[str, bool] | None:
+    """Each feature of a CPU, and whether this host can give it; None: it cannot tell."""
     try:
         expanded = connection.baselineHypervisorCPU(
             kind.emulator,
@@ -115,11 +153,10 @@ def expand(connection: Connection, kind: HypervisorKind, cpu_xml: str) -> frozen
     except LibvirtError as error:
         _raise_if_broken(error)
         return None
-    return frozenset(
-        feature.get("name", "")
+    return {
+        feature.get("name", ""): feature.get("policy") in {None, "require", "force"}
         for feature in ET.fromstring(expanded).iterfind("feature")  # noqa: S314 - made by libvirt itself
-        if feature.get("policy") in {None, "require", "force"}
-    )
+    }
 
 
 def strict(cpu_xml: str) -> str:

@@ -27,18 +27,19 @@ class HostInventory:
     shared: SharedStorage
 
 
-def read_host(connection: Connection, shared_directories: Iterable[str]) -> HostInventory:
-    """Ask a host for everything that seldom changes. What it cannot tell stays None."""
+def read_host(connection: Connection, shared_directories: Iterable[str], kind: cpu.HypervisorKind) -> HostInventory:
+    """Ask a host for everything that seldom changes, its CPU as guests of `kind` see it. What it cannot tell: None."""
     info = connection.getInfo()
     memory = host_memory_mib(connection)
     capabilities = _ask(connection.getCapabilities)
-    model = cpu.host_model(connection, cpu.HypervisorKind())
+    model = cpu.host_model(connection, kind)
+    features = None if model is None else cpu.expand(connection, kind, model)
     pools = _ask(lambda: connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE))
     facts = HostFacts(
         cpus=int(info[2]),
         memory_mib=int(info[1] if memory is None else memory[0]),
-        cpu_features=None if model is None else cpu.expand(connection, cpu.HypervisorKind(), model),
-        cpu_model=None if model is None else cpu.model_name(model),
+        cpu_features=features,
+        cpu_model=None if model is None else cpu.describe(connection, kind, model, features),
         machine_types=None if capabilities is None else machine_types(capabilities),
         networks=_networks(connection),
         storage=None if pools is None else frozenset(pool.name() for pool in pools),

@@ -5,6 +5,7 @@ lives: a new connection starts from nothing.
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from .blockers import SharedStorage
 from .domain_xml import HOST_DEPENDENT_CPU_MODES, read_facts
 from .errors import code_of, connection_broken, domain_of
 from .host_facts import HostInventory, read_host
+from .migration import told_by_receiver
 
 HOST_FACTS_MAX_AGE_S = 120.0
 DOMAIN_FACTS_MAX_AGE_S = 60.0
@@ -32,13 +34,34 @@ class _Read:
     facts: DomainFacts
 
 
+class GuestKinds:
+    """For which hypervisor (kvm, qemu) the cluster's domains are made: its hosts are described for the commonest.
+
+    A host may offer several, each with CPUs of its own; of these, libvirt's default need not be the one in use.
+    """
+
+    def __init__(self) -> None:
+        self._by_host: dict[str, Counter[str]] = {}
+
+    def note(self, host: str, domains: Iterable[DomainObservation]) -> None:
+        """What this host has now."""
+        self._by_host[host] = Counter(domain.facts.virt_type for domain in domains)
+
+    @property
+    def commonest(self) -> str | None:
+        """None, for libvirt's default, while there is no domain anywhere."""
+        total = sum(self._by_host.values(), Counter[str]())
+        return max(sorted(total), key=total.__getitem__, default=None)
+
+
 class Inventory:
     """One host as one connection shows it."""
 
-    def __init__(self, host: str, shared_directories: Iterable[str]) -> None:
+    def __init__(self, host: str, shared_directories: Iterable[str], kinds: GuestKinds) -> None:
         self._host = host
+        self._kinds = kinds
         self._shared_directories = tuple(shared_directories)
-        self._host_read: tuple[float, HostInventory] | None = None
+        self._host_read: tuple[float, str | None, HostInventory] | None = None
         self._domains: dict[str, _Read] = {}
         self._touches: dict[str, int] = {}
         self._host_models: dict[cpu.HypervisorKind, str | None] = {}
@@ -48,7 +71,7 @@ class Inventory:
     @property
     def shared(self) -> SharedStorage:
         """What storage of this host is shared, as far as it has been looked at."""
-        return SharedStorage(self._shared_directories) if self._host_read is None else self._host_read[1].shared
+        return SharedStorage(self._shared_directories) if self._host_read is None else self._host_read[2].shared
 
     def touch(self, uuid: str) -> None:
         """Something happened to this domain: read it anew, also if it is being read right now."""
@@ -71,6 +94,7 @@ class Inventory:
             if observed is not None:
                 domains.append(replace(observed, autostart=uuid in autostart))
         self._forget({domain.uuid for domain in domains})
+        self._kinds.note(self._host, domains)
         return HostObservation(
             host=self._host,
             monotonic_s=now_s,
@@ -170,9 +194,14 @@ class Inventory:
         return replace(facts, cpu_xml=cpu_xml, required_cpu_features=features or facts.required_cpu_features)
 
     def _read_host(self, connection: Connection, now_s: float) -> HostInventory:
-        if self._host_read is None or now_s - self._host_read[0] >= HOST_FACTS_MAX_AGE_S:
-            self._host_read = (now_s, read_host(connection, self._shared_directories))
-        return self._host_read[1]
+        kind = self._kinds.commonest
+        if self._host_read is not None:
+            read_at_s, read_for, host = self._host_read
+            if now_s - read_at_s < HOST_FACTS_MAX_AGE_S and read_for == kind:
+                return host
+        host = read_host(connection, self._shared_directories, cpu.HypervisorKind(virt_type=kind))
+        self._host_read = (now_s, kind, host)
+        return host
 
     def _forget(self, remaining: set[str]) -> None:
         for memory in (self._domains, self._touches):
@@ -187,8 +216,7 @@ def _uuids(connection: Connection, flags: int) -> set[str]:
 def _incoming(domain: Domain, stats: Stats) -> bool:
     """Whether this is the receiving half of a migration.
 
-    Both halves are paused "for migration" for a moment. libvirt refuses the statistics of a migration's job on its
-    receiving side, and only there; a domain that is active and without such a job answers with none.
+    Both halves are paused "for migration" for a moment; libvirt has the statistics of the job on the source only.
     """
     if stats.get("state.state") != libvirt.VIR_DOMAIN_PAUSED:
         return False
@@ -197,7 +225,8 @@ def _incoming(domain: Domain, stats: Stats) -> bool:
     try:
         domain.jobStats()
     except LibvirtError as error:
+        if told_by_receiver(error):
+            return True
         if code_of(error) == libvirt.VIR_ERR_NO_DOMAIN or connection_broken(code_of(error), domain_of(error)):
             raise
-        return code_of(error) == libvirt.VIR_ERR_OPERATION_INVALID and bool(domain.isActive())
     return False

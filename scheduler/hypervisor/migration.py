@@ -54,11 +54,20 @@ def running_job(connection: Connection, uuid: str) -> Job | None:
     try:
         stats = domain.jobStats()
     except LibvirtError as error:
-        if code_of(error) != libvirt.VIR_ERR_OPERATION_INVALID:
-            raise
-        # On its receiving side libvirt does not tell of a migration, nor of an inactive domain.
-        return Job(elapsed_ms=0, outgoing=False) if domain.isActive() else None
+        if told_by_receiver(error):
+            return Job(elapsed_ms=0, outgoing=False)
+        if code_of(error) == libvirt.VIR_ERR_OPERATION_INVALID:  # the domain is not active
+            return None
+        raise
     return read_job(stats)
+
+
+def told_by_receiver(error: Exception) -> bool:
+    """Whether a refusal of a job's statistics means that the domain is the receiving half of a migration.
+
+    libvirt has them on the source only.
+    """
+    return bool(code_of(error) == libvirt.VIR_ERR_OPERATION_UNSUPPORTED)
 
 
 def read_job(stats: Stats) -> Job | None:
