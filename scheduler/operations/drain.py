@@ -130,12 +130,13 @@ class Drains:
     def _occupied(self, host: str) -> bool:
         """Whether VMs are left there, or may be: a host that is not seen is not known to be empty."""
         snapshot = self._context.view.snapshot()
-        seen = any(known.name == host and known.state is not HostState.UNREACHABLE for known in snapshot.hosts)
-        return not seen or any(vm.active and vm.host == host for vm in snapshot.vms)
+        return not _seen(snapshot, host) or any(vm.active and vm.host == host for vm in snapshot.vms)
 
     async def _move_on(self, host: str) -> None:
         """Ask for what can leave at once. The rest is planned anew when that is done."""
         snapshot = self._context.view.snapshot()
+        if not _seen(snapshot, host):
+            return
         plan = self._evacuate(snapshot, host)
         held: list[Unmoved] = []
         for step in plan.steps:
@@ -176,3 +177,7 @@ class Drains:
             for end in ends:
                 end.cancel()
             await asyncio.gather(*ends, return_exceptions=True)
+
+
+def _seen(snapshot: Snapshot, host: str) -> bool:
+    return any(known.name == host and known.state is not HostState.UNREACHABLE for known in snapshot.hosts)

@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 POLL_SECONDS = 0.5
 SETTLE_SECONDS = 30.0
 """How long the two hosts may show something half-done after the call has ended."""
+LOST_HOST_POLL_SECONDS = 5.0
 PATIENCE_SECONDS = 300.0
 """How long a host that cannot be asked is waited for before the outcome is given up as unknown."""
 
@@ -209,7 +210,7 @@ class Flight:
                 give_up_at_s = give_up_at_s or now_s + PATIENCE_SECONDS
                 if now_s >= give_up_at_s:
                     return _Ending(Outcome(MigrationState.UNKNOWN, f"the outcome cannot be verified: {error}"))
-            await clock.sleep(POLL_SECONDS)
+            await clock.sleep(POLL_SECONDS if give_up_at_s is None else LOST_HOST_POLL_SECONDS)
 
     async def _settle_in(self, source: DomainObservation | None, destination: DomainObservation) -> str:
         """Carry the autostart flag over, leave one definition; returns what did not work, for people."""

@@ -52,12 +52,13 @@ class DefinitionMove:
 class Journal:
     """One open journal file. Every method raises JournalError when the file cannot be used."""
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    def __init__(self, connection: aiosqlite.Connection, decisions_kept: int = DECISIONS_KEPT) -> None:
         self._connection = connection
+        self._decisions_kept = decisions_kept
         self._pending = 0
 
     @classmethod
-    async def open(cls, path: Path | str) -> "Journal":
+    async def open(cls, path: Path | str, *, decisions_kept: int = DECISIONS_KEPT) -> "Journal":
         """Open or create the file; `:memory:` keeps it nowhere."""
         # No implicit transactions: each statement is one, on disk when it returns.
         connecting = aiosqlite.connect(path, isolation_level=None)
@@ -73,7 +74,7 @@ class Journal:
         except (sqlite3.Error, ValueError) as error:
             await connection.close()
             raise JournalError(f"{path}: {error}") from error
-        return cls(connection)
+        return cls(connection, decisions_kept)
 
     async def close(self) -> None:
         """Close the file; what was written stays."""
@@ -178,8 +179,8 @@ class Journal:
     # Decisions and recommendations
 
     async def add_decision(self, decision: Decision) -> None:
-        """Journal what a cycle decided; the oldest beyond DECISIONS_KEPT go."""
-        await self._add("decisions", decision, DECISIONS_KEPT)
+        """Journal what a cycle decided; the oldest beyond those that are kept go."""
+        await self._add("decisions", decision, self._decisions_kept)
 
     async def decisions(self, *, limit: int) -> list[Decision]:
         """The newest first."""

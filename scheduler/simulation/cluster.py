@@ -127,11 +127,10 @@ class SimulatedCluster:
         for host in self._hosts.values():
             host.connected = False
 
-    async def events(self) -> AsyncIterator[Event]:
+    def events(self) -> AsyncIterator[Event]:
         """See HypervisorCluster."""
         self._events = asyncio.Queue()
-        while True:
-            yield await self._events.get()
+        return _each_of(self._events)
 
     async def observe(self, host: str) -> HostObservation:
         """See HypervisorCluster."""
@@ -181,6 +180,8 @@ class SimulatedCluster:
         domain = self._domain(found, uuid)
         if domain.state is not VmState.STOPPED:
             raise RefusedError(host, f"{domain.name} is active")
+        if found.undefine_error:
+            raise RefusedError(host, found.undefine_error)
         del found.domains[uuid]
         self._emit(host, EventKind.UNDEFINED, uuid, domain.name, "removed")
 
@@ -375,3 +376,8 @@ class SimulatedCluster:
         told = self._hosts[host].connected and (not self._hosts[host].unreachable or kind is EventKind.DISCONNECTED)
         if self._events is not None and told:
             self._events.put_nowait(event)
+
+
+async def _each_of(events: asyncio.Queue[Event]) -> AsyncIterator[Event]:
+    while True:
+        yield await events.get()

@@ -79,6 +79,8 @@ class SimulatedHost:
     """Calls are taken and never answered."""
     start_error: str = ""
     """What starting a domain there fails with."""
+    undefine_error: str = ""
+    """What removing a definition there fails with."""
     receive_error: str = ""
     """What migrating to it fails with, at once."""
     receive_breaks_at: float | None = None

@@ -1,5 +1,6 @@
 """A small cluster in memory with everything that acts on it, on a clock that tests move."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ import pytest_asyncio
 from scheduler.cluster.assemble import HostInput, Windows, assemble
 from scheduler.cluster.demand import DemandBook
 from scheduler.cluster.model import Snapshot
-from scheduler.cluster.observation import DomainFacts, HostFacts, HostObservation
+from scheduler.cluster.observation import DomainFacts, Event, HostFacts, HostObservation
 from scheduler.cluster.ports import HypervisorError
 from scheduler.cluster.reason import Reason
 from scheduler.cluster.rules import Rules
@@ -121,6 +122,11 @@ def _world(clock: ManualClock, cluster: SimulatedCluster, journal: Journal, gate
     return World(clock, cluster, journal, gate, view, context, migrations, placements, drains, told)
 
 
+async def _tell(world: World, events: AsyncIterator[Event]) -> None:
+    async for event in events:
+        world.migrations.on_event(event)
+
+
 def _evacuate(snapshot: Snapshot, host: str) -> Plan:
     return plan(snapshot, PlannerSettings(), clock=lambda: 0.0, drain=[host])
 
@@ -141,7 +147,10 @@ async def world(journal: Journal) -> AsyncIterator[World]:
     gate = Gate(Limits(), clock)
     world = _world(clock, cluster, journal, gate, Picture(cluster, gate, clock))
     await world.look()
+    telling = asyncio.create_task(_tell(world, cluster.events()))
     yield world
+    telling.cancel()
+    await asyncio.gather(telling, return_exceptions=True)
     await world.drains.stop()
     await world.migrations.stop()
     await cluster.close()

@@ -1,0 +1,194 @@
+"""What goes into the journal comes out of it, also after a crash."""
+
+import sqlite3
+from dataclasses import replace
+
+import pytest
+
+from scheduler.operations.history import Move
+from scheduler.operations.journal import DefinitionMove, HostFlag, Journal, JournalError
+from scheduler.operations.records import (
+    Attempt,
+    Decision,
+    MigrationRecord,
+    MigrationState,
+    PlacementOutcome,
+    PlacementRecord,
+    Recommendation,
+    RecommendationState,
+    Trigger,
+)
+
+MIGRATION = MigrationRecord(
+    id=0,
+    vm="web",
+    uuid="u",
+    source="node1",
+    destination="node2",
+    trigger=Trigger.BALANCE,
+    state=MigrationState.QUEUED,
+    reason_code="contention",
+    reason="node1 is short of CPU",
+    requested_by="ann",
+    cycle="c1",
+    requested_at=1.0,
+    predicted_seconds=4.5,
+)
+PLACEMENT = PlacementRecord(
+    id=0,
+    vm="web",
+    uuid="u",
+    outcome=PlacementOutcome.STARTED,
+    trigger=Trigger.MANUAL,
+    at=2.0,
+    host="node2",
+    reason="node2: best",
+    attempts=(Attempt(host="node1", error="no"), Attempt(host="node2")),
+    ranking=({"host": "node1", "score": 1.0, "terms": {"cpu": 1.0}},),
+    refused=({"host": "node3", "reasons": [{"code": "memory_short", "text": "short"}]},),
+)
+DECISION = Decision(
+    cycle="c1", at=3.0, sentence="nothing to do", kind="quiet", plan={"steps": []}, refused=({"vm": "a"},)
+)
+RECOMMENDATION = Recommendation(
+    id=0,
+    vm="web",
+    uuid="u",
+    source="node1",
+    destination="node2",
+    trigger=Trigger.BALANCE,
+    reason_code="contention",
+    reason="why",
+    gain=0.5,
+    predicted_seconds=4.0,
+    at=4.0,
+    cycle="c1",
+)
+
+
+async def test_migrations_come_back_as_they_were(journal):
+    added = await journal.add_migration(MIGRATION)
+    assert added == replace(MIGRATION, id=1)
+    done = replace(added, state=MigrationState.COMPLETED, ended_at=9.0, downtime_ms=80, transferred_bytes=1 << 40)
+    await journal.update_migration(done)
+    assert await journal.migration(1) == done
+    assert await journal.migration(2) is None
+
+
+async def test_unfinished_are_those_without_an_end_oldest_first(journal):
+    for state in MigrationState:
+        await journal.add_migration(replace(MIGRATION, state=state))
+    assert [record.state.value for record in await journal.unfinished()] == [
+        "queued",
+        "checking",
+        "migrating",
+        "verifying",
+    ]
+    assert [record.id for record in await journal.migrations(limit=2)] == [8, 7]
+
+
+async def test_autostart_is_noted_per_migration(journal):
+    added = await journal.add_migration(MIGRATION)
+    assert not await journal.autostart(added.id)
+    await journal.note_autostart(added.id)
+    await journal.update_migration(replace(added, state=MigrationState.MIGRATING))
+    assert await journal.autostart(added.id)
+
+
+async def test_moves_are_kept_for_a_week(journal):
+    old = Move("a", "node1", "node2", 0.0, Trigger.DRAIN, success=False)
+    new = Move("b", "node1", "node2", 8 * 86_400.0, Trigger.MANUAL, success=True)
+    await journal.add_move(old)
+    assert await journal.moves() == [old]
+    await journal.add_move(new)
+    assert await journal.moves() == [new]
+
+
+async def test_placements_decisions_and_recommendations_come_back_as_they_were(journal):
+    assert await journal.add_placement(PLACEMENT) == replace(PLACEMENT, id=1)
+    assert await journal.placements(limit=9) == [replace(PLACEMENT, id=1)]
+    await journal.add_decision(DECISION)
+    assert await journal.decisions(limit=9) == [DECISION]
+    assert await journal.add_recommendation(RECOMMENDATION) == replace(RECOMMENDATION, id=1)
+    assert await journal.pending_recommendations() == [replace(RECOMMENDATION, id=1)]
+    await journal.set_recommendation_state(1, RecommendationState.DISMISSED)
+    assert await journal.pending_recommendations() == []
+    assert (await journal.recommendation(1)).state is RecommendationState.DISMISSED
+    assert await journal.recommendation(2) is None
+
+
+async def test_old_decisions_go():
+    journal = await Journal.open(":memory:", decisions_kept=3)
+    for number in range(5):
+        await journal.add_decision(replace(DECISION, cycle=f"c{number}"))
+    assert [decision.cycle for decision in await journal.decisions(limit=9)] == ["c4", "c3", "c2"]
+    await journal.close()
+
+
+async def test_host_flags_last_until_they_are_cleared(journal):
+    cordoned = HostFlag(host="node1", draining=False, requested_by="ann", at=1.0)
+    draining = replace(cordoned, draining=True)
+    await journal.set_host_flag(cordoned)
+    await journal.set_host_flag(draining)
+    assert await journal.host_flags() == [draining]
+    await journal.clear_host_flag("node1")
+    assert await journal.host_flags() == []
+
+
+async def test_autostarted_vms_are_remembered_until_forgotten(journal):
+    await journal.mark_autostarted("u", 1.0)
+    await journal.mark_autostarted("u", 2.0)
+    assert await journal.autostarted() == {"u"}
+    await journal.forget_autostarted("u")
+    assert await journal.autostarted() == frozenset()
+
+
+async def test_definition_moves_are_there_until_they_ended(journal):
+    await journal.begin_definition_move(DefinitionMove("u", "node1", "node2"))
+    assert await journal.definition_moves() == [DefinitionMove("u", "node1", "node2")]
+    await journal.end_definition_move("u")
+    assert await journal.definition_moves() == []
+
+
+async def test_what_was_written_is_on_the_disk_when_the_call_returns(tmp_path):
+    path = tmp_path / "journal.db"
+    journal = await Journal.open(path)
+    await journal.add_migration(MIGRATION)
+    # Another process reads it while the first has neither closed nor committed anything more.
+    other = sqlite3.connect(path)
+    assert other.execute("SELECT vm FROM migrations").fetchall() == [("web",)]
+    assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    other.close()
+    await journal.close()
+    again = await Journal.open(path)
+    assert [record.id for record in await again.unfinished()] == [1]
+    await again.close()
+
+
+async def test_a_journal_of_a_newer_program_is_refused(tmp_path):
+    path = tmp_path / "journal.db"
+    newer = sqlite3.connect(path)
+    newer.execute("PRAGMA user_version = 99")
+    newer.close()
+    with pytest.raises(JournalError, match="version 99"):
+        await Journal.open(path)
+
+
+async def test_a_file_that_is_no_journal_is_refused(tmp_path):
+    path = tmp_path / "journal.db"
+    path.write_text("no database, but long enough to be taken for one " * 100)
+    with pytest.raises(JournalError, match="not a database"):
+        await Journal.open(path)
+
+
+async def test_a_place_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(JournalError, match="unable to open"):
+        await Journal.open(tmp_path / "nowhere" / "journal.db")
+
+
+async def test_a_closed_journal_says_that_it_cannot_be_written():
+    journal = await Journal.open(":memory:")
+    await journal.close()
+    with pytest.raises(JournalError, match="cannot be written"):
+        await journal.add_migration(MIGRATION)
+    assert journal.pending == 0
