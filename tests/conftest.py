@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from scheduler.lab.lab import HOME, Lab, Owner, remove_leftovers
+from scheduler.lab.lab import HOME, Lab
+from scheduler.lab.owner import Owner
 from scheduler.lab.packages import why_not
 from scheduler.lab.spec import default_spec
 
@@ -39,7 +40,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """Three real hosts, up for the whole session and gone after it; leave them as found, or use `clean_lab`."""
-    remove_leftovers()
     owner = Owner.this_process()
     with Lab.create(HOME / f"test-{owner.pid}", default_spec(3), owner=owner) as running:
         yield running

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -10,6 +11,10 @@ from .errors import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where the tools are, whatever the caller's own PATH."""
 
 
 def run(command: Sequence[str], *, timeout_seconds: float = 30, stdin: str | None = None) -> str:
@@ -25,6 +30,7 @@ def run(command: Sequence[str], *, timeout_seconds: float = 30, stdin: str | Non
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
             text=True,
+            env=os.environ | {"PATH": SYSTEM_PATH, "LC_ALL": "C"},
             timeout=timeout_seconds,
             check=False,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,24 +32,25 @@ _MOUNTS = {
     reported.SYSTEM_DEVICES: "/sys/devices/system",
 }
 _PRIVATE_FOLDERS = ("etc", "lib", "log", "cache", "run")
+_REAPER = Path(__file__).with_name("reaper.py")
 _MAX_SOCKET_PATH_BYTES = 107
 _SERVES_WITHIN_SECONDS = 60
 
 # /run is mounted last: it may hold the files the other lines mount. The group is joined before anything else because
 # `ip netns exec` mounts a fresh /sys without control groups; libvirtd, seeing none, leaves its guests in this one.
 _START = """
-folder=$1 name=$2 group=$3 namespace=$4; shift 4
+group=$1 namespace=$2; shift 2
 echo $$ > "$group/cgroup.procs"
 exec ip netns exec "$namespace" unshare --mount --uts --propagation private sh -ec '
-  folder=$1 name=$2; shift 2
+  folder=$1 name=$2 python=$3 reaper=$4; shift 4
   while [ $# -gt 0 ]; do mount --bind "$folder/$1" "$2"; shift 2; done
   hostname "$name"
   cd /
   exec > "$folder/log/libvirtd.log" 2>&1 < /dev/null
   mount --bind "$folder/run" /run
   rm -f /run/libvirtd.pid /run/libvirt/libvirt-sock
-  exec setsid --fork libvirtd --listen
-' sh "$folder" "$name" "$@"
+  exec setsid --fork "$python" -I -S "$reaper" libvirtd --listen
+' sh "$@"
 """
 
 _LIBVIRTD_CONF = """\
@@ -139,13 +141,24 @@ class LabHost:
         if self.libvirtd_pid() is not None:
             return
         group = cgroup.lab_group(self.lab_id) / self.name
+        inside = [str(self.folder), self.name, sys.executable, str(_REAPER)]
         mounts = [argument for mount in _MOUNTS.items() for argument in mount]
-        run(["sh", "-ec", _START, "sh", str(self.folder), self.name, str(group), self.namespace, *mounts])
+        run(["sh", "-ec", _START, "sh", str(group), self.namespace, *inside, *mounts])
 
     def wait_until_serving(self) -> None:
-        """Wait until libvirtd answers, which it does once it has probed QEMU."""
+        """Wait until libvirtd answers, which it does once it has probed QEMU.
+
+        Raises:
+            LabError: it ended or takes too long; carries the last line of its log.
+        """
+        log = self.folder / "log/libvirtd.log"
+
+        def last_line() -> str:
+            return (log.read_text().splitlines() or ["its log is empty"])[-1]
 
         def serving() -> bool:
+            if not network.processes(self.namespace):
+                raise LabError(f"libvirtd of {self.name} ended: {last_line()}")
             if not self.socket.exists():
                 return False
             try:
@@ -155,8 +168,10 @@ class LabHost:
                 return False
             return True
 
-        what = f"libvirtd of {self.name} serves (its log: {self.folder}/log/libvirtd.log)"
-        wait_until(serving, what, timeout_seconds=_SERVES_WITHIN_SECONDS)
+        try:
+            wait_until(serving, f"libvirtd of {self.name} serves", timeout_seconds=_SERVES_WITHIN_SECONDS)
+        except LabError as error:
+            raise LabError(f"{error}: {last_line()}") from error
 
     def stop_libvirtd(self) -> None:
         """Stop libvirtd as a service manager would; its guests keep running."""

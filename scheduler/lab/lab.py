@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import shutil
 import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,6 +22,7 @@ from .errors import LabError
 from .guest import LOAD_PORT, GuestSpec, guest_address, guest_xml
 from .host import LabHost
 from .image import CACHE, guest_image
+from .owner import Owner
 from .spec import LabSpec
 
 if TYPE_CHECKING:
@@ -36,23 +35,6 @@ HOME = Path("/run/virt-scheduler-lab")
 _INDEX = HOME / "index"
 _STATE = "lab.json"
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """The process whose end makes a lab a leftover; its start time tells it from a later one of the same id."""
-
-    pid: int
-    started: str
-
-    @classmethod
-    def this_process(cls) -> Owner:
-        """The calling process."""
-        return cls(os.getpid(), _start_time(os.getpid()) or "")
-
-    def alive(self) -> bool:
-        """Whether it still runs."""
-        return _start_time(self.pid) == self.started
 
 
 class Lab:
@@ -141,9 +123,13 @@ class Lab:
         return self.directory / "config.toml"
 
     def up(self) -> None:
-        """Bring the lab up; all hosts serve when it returns. What a failed attempt made is removed again."""
+        """Bring the lab up; all hosts serve when it returns. What a failed attempt made is removed again.
+
+        Leftovers of other labs, whose owners were killed, are removed first.
+        """
         if reason := packages.why_not():
             raise LabError(reason)
+        remove_leftovers()
         _INDEX.mkdir(mode=0o700, parents=True, exist_ok=True)
         (_INDEX / self.id).symlink_to(self.directory)
         try:
@@ -197,10 +183,7 @@ class Lab:
 
     def down(self) -> None:
         """End every process of the lab and remove all it made, the directory included. Repeating it is harmless."""
-        for namespace in network.namespaces(self.id):
-            network.remove(namespace)
-        cgroup.remove(self.id)
-        (_INDEX / self.id).unlink(missing_ok=True)
+        _remove_by_id(self.id)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def status(self) -> dict[str, Any]:
@@ -336,15 +319,8 @@ def remove_leftovers() -> list[str]:
 
 
 def _remove_by_id(lab_id: str) -> None:
-    """Remove a lab whose directory is gone."""
+    """Remove all of a lab but its directory, which may be gone."""
     for namespace in network.namespaces(lab_id):
         network.remove(namespace)
     cgroup.remove(lab_id)
     (_INDEX / lab_id).unlink(missing_ok=True)
-
-
-def _start_time(pid: int) -> str | None:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[19]
-    except (FileNotFoundError, ProcessLookupError):
-        return None

@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from .command import SYSTEM_PATH
+
 _TOOLS = {
     "libvirtd": "libvirt-daemon",
     "virsh": "libvirt-clients",
@@ -23,7 +25,6 @@ _FILES = {
     "/etc/libvirt/libvirtd.conf": "libvirt-daemon-system",
     "/usr/share/libvirt/cpu_map/index.xml": "libvirt0",
 }
-_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 REQUIRED = tuple(sorted({*_TOOLS.values(), *_FILES.values()}))
 """Every Debian package the lab needs; `apt-get install --no-install-recommends` is enough."""
@@ -31,7 +32,7 @@ REQUIRED = tuple(sorted({*_TOOLS.values(), *_FILES.values()}))
 
 def missing_packages() -> list[str]:
     """The Debian packages that are not installed, by name."""
-    missing = {package for tool, package in _TOOLS.items() if shutil.which(tool, path=_SYSTEM_PATH) is None}
+    missing = {package for tool, package in _TOOLS.items() if shutil.which(tool, path=SYSTEM_PATH) is None}
     missing |= {package for path, package in _FILES.items() if not Path(path).exists()}
     return sorted(missing)
 

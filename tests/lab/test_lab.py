@@ -18,7 +18,8 @@ from scheduler.lab import cgroup, network
 from scheduler.lab.command import run, wait_until
 from scheduler.lab.errors import LabError
 from scheduler.lab.guest import HOST_MODEL, GuestSpec
-from scheduler.lab.lab import HOME, Lab, Owner, remove_leftovers
+from scheduler.lab.lab import HOME, Lab, remove_leftovers
+from scheduler.lab.owner import Owner
 from scheduler.lab.spec import HostSpec, LabSpec, default_spec
 
 if TYPE_CHECKING:
@@ -284,7 +285,8 @@ def test_two_labs_do_not_disturb_each_other_and_leave_no_trace(clean_lab: Lab, t
 
 def test_a_lab_whose_owner_was_killed_is_removed(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from scheduler.lab.lab import Lab, Owner;"
+        "import sys, time; from pathlib import Path; from scheduler.lab.lab import Lab;"
+        "from scheduler.lab.owner import Owner;"
         "from scheduler.lab.spec import default_spec;"
         "Lab.create(Path(sys.argv[1]), default_spec(1), owner=Owner.this_process()).up();"
         "print('up', flush=True); time.sleep(60)"
