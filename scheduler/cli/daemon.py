@@ -29,9 +29,9 @@ def run(choice: Choice, config_path: Path | None, log_level: str | None) -> None
     from ..logs import configure
 
     configure(log_level or config.log.level, config.log.format)
-    from ..daemon import app
+    from ..daemon.app import run as run_daemon
 
-    sys.exit(app.run(path))
+    sys.exit(run_daemon(path))
 
 
 @click.command()

@@ -72,6 +72,7 @@ def _absolute(value: Path) -> Path:
 
 
 Uri = Annotated[str, AfterValidator(_uri)]
+OptionalUri = Annotated[str, AfterValidator(lambda value: value and _uri(value))]
 HostName = Annotated[str, AfterValidator(_host_name)]
 Selector = Annotated[str, AfterValidator(_selector)]
 Selectors = Annotated[tuple[Selector, ...], Field(min_length=1)]
@@ -99,7 +100,7 @@ class HostSection(Section):
     """What it is called here; need not be its DNS name."""
     uri: Uri
     """How the daemon reaches its libvirt."""
-    peer_uri: Uri = ""
+    peer_uri: OptionalUri = ""
     """How the other hosts' libvirt reaches it; `uri` when it is not given."""
     migration_address: str = ""
     """Its address in the migration network; libvirt chooses when it is not given."""

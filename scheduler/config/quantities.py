@@ -47,7 +47,7 @@ def format_duration(seconds: float) -> str:
             return f"{int(count)}{unit}"
     if seconds == 0:
         return "0s"
-    return f"{seconds:g}s" if seconds > 1 else f"{seconds * 1000:g}ms"
+    return f"{seconds:.3f}".rstrip("0") + "s" if seconds > 1 else f"{seconds * 1000:g}ms"
 
 
 def _parse_downtime_ms(value: object) -> int:

@@ -29,7 +29,7 @@ class Changes:
 def differences(old: Config, new: Config) -> Changes:
     """What changed from `old` to `new`."""
     before, after = _flat(old), _flat(new)
-    changed = [key for key in (before | after) if before.get(key) != after.get(key)]
+    changed = [key for key in (before | after) if before.get(key, "none") != after.get(key, "none")]
     old_hosts = {address.name: address for address in old.to_host_addresses()}
     new_hosts = {address.name: address for address in new.to_host_addresses()}
     return Changes(
