@@ -101,8 +101,8 @@ def host_model(connection: Connection, kind: HypervisorKind) -> str | None:
 
 def expand(connection: Connection, kind: HypervisorKind, cpu_xml: str) -> frozenset[str] | None:
     """All features of a CPU, those of its model included, as far as this host can give them; None: it cannot tell."""
-    policies = _expanded(connection, kind, cpu_xml)
-    return None if policies is None else frozenset(name for name, given in policies.items() if given)
+    expanded = _expanded(connection, kind, cpu_xml)
+    return None if expanded is None else frozenset(name for name, given in _features(expanded).items() if given)
 
 
 def describe(
@@ -121,10 +121,12 @@ def describe(
     for model in capabilities.iterfind("cpu/mode[@name='custom']/model"):
         if model.text is None or model.text in _GENERIC_MODELS:
             continue
-        policies = _expanded(connection, kind, f"<cpu mode='custom' match='exact'><model>{model.text}</model></cpu>")
-        if policies is None:
+        expanded = _expanded(connection, kind, f"<cpu mode='custom' match='exact'><model>{model.text}</model></cpu>")
+        # Of a model far beyond the host libvirt makes another one.
+        if expanded is None or expanded.findtext("model") != model.text:
             continue
-        differences = sum(not given for given in policies.values()) + len(features - policies.keys())
+        theirs = _features(expanded)
+        differences = sum(not given for given in theirs.values()) + len(features - theirs.keys())
         if differences < fewest:
             name, fewest = model.text, differences
     return name
@@ -139,10 +141,10 @@ def _capabilities(connection: Connection, kind: HypervisorKind) -> ET.Element | 
     return ET.fromstring(xml)  # noqa: S314 - made by libvirt itself
 
 
-def _expanded(connection: Connection, kind: HypervisorKind, cpu_xml: str) -> dict[str, bool] | None:
-    """Each feature of a CPU, and whether this host can give it; None: it cannot tell."""
+def _expanded(connection: Connection, kind: HypervisorKind, cpu_xml: str) -> ET.Element | None:
+    """The CPU with every feature written out, those this host cannot give as disabled; None: it cannot tell."""
     try:
-        expanded = connection.baselineHypervisorCPU(
+        xml = connection.baselineHypervisorCPU(
             kind.emulator,
             kind.arch,
             kind.machine,
@@ -153,9 +155,14 @@ def _expanded(connection: Connection, kind: HypervisorKind, cpu_xml: str) -> dic
     except LibvirtError as error:
         _raise_if_broken(error)
         return None
+    return ET.fromstring(xml)  # noqa: S314 - made by libvirt itself
+
+
+def _features(expanded: ET.Element) -> dict[str, bool]:
+    """Each feature, and whether the guest gets it."""
     return {
         feature.get("name", ""): feature.get("policy") in {None, "require", "force"}
-        for feature in ET.fromstring(expanded).iterfind("feature")  # noqa: S314 - made by libvirt itself
+        for feature in expanded.iterfind("feature")
     }
 
 

@@ -94,6 +94,11 @@ def read_job(stats: Stats) -> Job | None:
 
 
 def _either(stats: Stats, what: str) -> int | None:
-    """Of memory and disks together where libvirt sums them up, else of memory."""
+    """Of memory and disks together where libvirt sums them up, else of memory.
+
+    While the destination is being prepared all are 0, which says nothing yet.
+    """
+    if not counter(stats, "data_total") and not counter(stats, "memory_total"):
+        return None
     both = counter(stats, f"data_{what}")
     return counter(stats, f"memory_{what}") if both is None else both
