@@ -130,7 +130,12 @@ class Drains:
     def _occupied(self, host: str) -> bool:
         """Whether VMs are left there, or may be: a host that is not seen is not known to be empty."""
         snapshot = self._context.view.snapshot()
-        return not _seen(snapshot, host) or any(vm.active and vm.host == host for vm in snapshot.vms)
+        left = any(vm.active and vm.host == host for vm in snapshot.vms)
+        return left or bool(self._leaving(host)) or not _seen(snapshot, host)
+
+    def _leaving(self, host: str) -> list[int]:
+        """Ids of the migrations away from the host whose end is not verified yet."""
+        return [record.id for record in self._migrations.running() if record.source == host]
 
     async def _move_on(self, host: str) -> None:
         """Ask for what can leave at once. The rest is planned anew when that is done."""
@@ -166,7 +171,7 @@ class Drains:
 
     async def _until_something_changes(self, host: str) -> None:
         """Until a VM has left or could not, or for a while when none is on its way."""
-        leaving = [record.id for record in self._migrations.running() if record.source == host]
+        leaving = self._leaving(host)
         if not leaving:
             await self._context.clock.sleep(RETRY_SECONDS)
             return

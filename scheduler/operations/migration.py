@@ -49,6 +49,7 @@ class Migrations:
         self._waiting: list[Flight] = []
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._adopting: set[asyncio.Task[None]] = set()
+        self._stopped = False
 
     def running(self) -> tuple[MigrationRecord, ...]:
         """All that have not ended, with their progress, oldest first."""
@@ -115,7 +116,7 @@ class Migrations:
         if flight is not None:
             if event.kind is EventKind.JOB_COMPLETED and event.host == flight.record.source and event.stats:
                 flight.take_statistics(event.stats)
-        elif event.kind is EventKind.MIGRATION_ITERATION and not self._context.gate.busy(event.uuid):
+        elif event.kind is EventKind.MIGRATION_ITERATION and not (self._stopped or self._context.gate.busy(event.uuid)):
             task = asyncio.create_task(self._adopt_foreign(), name=f"adopt-{event.uuid}")
             self._adopting.add(task)
             task.add_done_callback(self._adopting.discard)
@@ -134,6 +135,7 @@ class Migrations:
 
     async def stop(self) -> None:
         """Let go of all: what migrates goes on, and stands in the journal for `adopt`."""
+        self._stopped = True
         tasks = [*self._tasks.values(), *self._adopting]
         for task in tasks:
             task.cancel()
