@@ -18,7 +18,7 @@ from .errors import LabError
 from .spec import UNMODIFIED_CPU
 
 _CPU_MAP = Path("/usr/share/libvirt/cpu_map")
-_PROBED_BINARIES = ("/usr/sbin/libvirtd", "/usr/bin/qemu-system-x86_64")
+_PROBED = ("/usr/sbin/libvirtd", "/usr/bin/qemu-system-x86_64", "/usr/lib/x86_64-linux-gnu/qemu")
 CAPABILITIES = "qemu/capabilities"
 """Where libvirtd keeps them, below /var/cache/libvirt."""
 
@@ -26,23 +26,26 @@ CAPABILITIES = "qemu/capabilities"
 def probe_key() -> str:
     """Names all that a probe of QEMU depends on: a kept probe is good while this stays the same."""
     facts = [platform.release(), platform.version(), Path("/proc/cpuinfo").read_text().partition("\n\n")[0]]
-    facts += [f"{path} {Path(path).stat().st_ctime_ns}" for path in _PROBED_BINARIES]
+    facts += [f"{path} {Path(path).stat().st_ctime_ns}" for path in _PROBED if Path(path).exists()]
     facts = [line for fact in facts for line in fact.splitlines() if "MHz" not in line]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
 
-def install(probed: Path, host_cache: Path, model: str) -> None:
+def install(probed: Path, host_cache: Path, model: str, cpu_map: Path = _CPU_MAP) -> None:
     """Fill a stopped host's private cache from the folder of `probed` capabilities, as a host of CPU `model` has them.
 
     Raises:
-        LabError: libvirt does not know `model`.
+        LabError: libvirt, whose models are in `cpu_map`, does not know `model`.
     """
+    features = _features_by_model(cpu_map)
+    if model != UNMODIFIED_CPU and model not in features:
+        raise LabError(f"libvirt knows no CPU model {model!r}: see {cpu_map}")
     target = host_cache / CAPABILITIES
     target.mkdir(parents=True, exist_ok=True)
     for source in probed.glob("*.xml"):
         copy = Path(shutil.copy2(source, target))
         if model != UNMODIFIED_CPU:
-            _age(copy, model)
+            _age(copy, model, features)
 
 
 def kept(host_cache: Path, model: str) -> bool:
@@ -51,15 +54,16 @@ def kept(host_cache: Path, model: str) -> bool:
     return model == UNMODIFIED_CPU or any(_mark(model) in file.read_text() for file in files)
 
 
-def _age(file: Path, model: str) -> None:
+def _age(file: Path, model: str, features: dict[str, frozenset[str]]) -> None:
     tree = ET.parse(file)  # noqa: S314  written by this machine's own libvirtd
-    lost = _all_model_features() - model_features(model)
+    # What no model lists is common to all generations, or of no account to libvirt.
+    lost = frozenset().union(*features.values()) - features[model]
     for prop in tree.iterfind("hostCPU[@type='tcg']/property[@type='boolean']"):
         if prop.get("name") in lost:
             prop.set("value", "false")
             prop.attrib.pop("migratable", None)
     for cpu in tree.iterfind("cpu[@type='tcg']"):
-        blocked = model_features(cpu.get("name", ""), missing_ok=True) & lost
+        blocked = features.get(cpu.get("name", ""), frozenset()) & lost
         blocked -= {blocker.get("name") for blocker in cpu.iterfind("blocker")}
         for feature in sorted(blocked):
             cpu.set("usable", "no")
@@ -74,22 +78,9 @@ def _mark(model: str) -> str:
 
 
 @cache
-def model_features(model: str, *, missing_ok: bool = False) -> frozenset[str]:
-    """The features that libvirt lists for a CPU `model`, by libvirt's names.
-
-    Raises:
-        LabError: libvirt does not know it, unless `missing_ok`.
-    """
-    file = _CPU_MAP / f"x86_{model}.xml"
-    if not file.exists():
-        if missing_ok:
-            return frozenset()
-        raise LabError(f"libvirt knows no CPU model {model!r}: see {_CPU_MAP}")
-    tree = ET.parse(file)  # noqa: S314  installed with libvirt
-    return frozenset(feature.get("name", "") for feature in tree.iterfind("model/feature"))
-
-
-@cache
-def _all_model_features() -> frozenset[str]:
-    models = (file.stem.removeprefix("x86_") for file in _CPU_MAP.glob("x86_*.xml"))
-    return frozenset().union(*(model_features(model) for model in models))
+def _features_by_model(cpu_map: Path) -> dict[str, frozenset[str]]:
+    features = {}
+    for file in cpu_map.glob("x86_*.xml"):
+        listed = ET.parse(file).iterfind("model/feature")  # noqa: S314  installed with libvirt
+        features[file.stem.removeprefix("x86_")] = frozenset(feature.get("name", "") for feature in listed)
+    return features
