@@ -41,9 +41,12 @@ def watch(session: Session, begun: list[Record], *, no_wait: bool) -> int:
 
     One that had failed before it began was refused.
     """
-    refused = any(record["state"] == "failed" for record in begun)
+    refused = {record["id"] for record in begun if record["state"] == "failed"}
     records = begun if no_wait else _follow(session, begun)
-    session.show_lines({"migrations": records}, map(outcome, records))
+    session.show_lines(
+        {"migrations": records},
+        (_would(record) if record["id"] in refused else outcome(record) for record in records),
+    )
     if refused:
         return REFUSED
     return DONE if no_wait or all(record["state"] == "completed" for record in records) else FAILED
@@ -136,10 +139,11 @@ def _wait_for_drain(session: Session, host: str, plan: Record, *, after: int) ->
     A step begins only when its batch's turn comes, so they are found as they appear.
     """
     planned = {step["vm"] for step in plan["steps"]}
+    newest = min(1000, 100 + 4 * len(planned))
     latest: dict[str, Record] = {}
     changed_at = time.monotonic()
     for _ in looks():
-        for record in reversed(session.api.get("/v1/migrations", limit=1000)["migrations"]):
+        for record in reversed(session.api.get("/v1/migrations", limit=newest)["migrations"]):
             if record["id"] > after and record["source"] == host and latest.get(record["vm"]) != record:
                 if not session.as_json and latest.get(record["vm"], {}).get("state") != record["state"]:
                     click.echo(f"{way(record)}: {record['state']}")

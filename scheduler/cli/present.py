@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -44,7 +45,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         )
     for row in rows:
         shown.add_row(*(Text(str(cell), style=_STYLES.get(str(cell), "")) for cell in row))
-    console().print(shown)
+    out = console()
+    with out.capture() as captured:
+        out.print(shown)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def mib(value: float | None) -> str:

@@ -4,10 +4,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 from .client import Api, Record, at
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 FINAL_STATES = frozenset({"completed", "failed", "aborted", "unknown"})
 _MAX_POLL_SECONDS = 0.5
@@ -50,16 +54,21 @@ def _telling(*, quiet: bool) -> Iterator[Tell]:
     if quiet:
         yield _silence
     elif sys.stdout.isatty():
-        yield from _bars()
+        from rich.console import Console
+
+        with bars(Console()) as tell:
+            yield tell
     else:
         yield _Lines()
 
 
-def _bars() -> Iterator[Tell]:
+@contextmanager
+def bars(console: "Console") -> Iterator[Tell]:
+    """A bar for each migration, on a terminal."""
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), TimeElapsedColumn())
-    with Progress(*columns) as progress:
+    with Progress(*columns, console=console) as progress:
         bars: dict[int, TaskID] = {}
 
         def tell(record: Record) -> None:

@@ -132,7 +132,7 @@ def test_migrate_as_json_is_one_document_of_what_became_of_them(virt_scheduler: 
 def test_a_refused_migration_ends_with_3_and_the_reason(virt_scheduler: Command) -> None:
     shown = virt_scheduler("migrate", "big1", "web1")
     assert shown.exit_code == 3
-    assert f"big1 node1 -> node2: failed: {NO_AVX2}" in shown.stdout
+    assert f"big1 node1 -> node2: refused: {NO_AVX2}" in shown.stdout
     assert "web1 node1 -> node2: completed" in shown.stdout
 
 
