@@ -1,5 +1,6 @@
 """Where the definition of a VM that is being started lies, and moving it so that there is never none."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 from ..cluster.model import VmState
@@ -95,9 +96,14 @@ class ExistingDefinition:
         await journal.end_definition_move(self._uuid)
 
 
-async def recover(context: Context) -> None:
-    """Finish or undo definition moves that were interrupted; those of hosts that do not answer are left for later."""
+async def recover(context: Context, under_way: Collection[str] = ()) -> None:
+    """Finish or undo definition moves that were interrupted, save those of the VMs `under_way`.
+
+    Those of hosts that do not answer are left for later.
+    """
     for move in await context.journal.definition_moves():
+        if move.uuid in under_way:
+            continue
         try:
             await _make_one(context, move)
         except HypervisorError:

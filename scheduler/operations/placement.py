@@ -17,6 +17,8 @@ from .definition import ExistingDefinition, NewDefinition, Startable
 from .placement_account import Course, Order, account
 from .records import Attempt, PlacementRecord, Trigger
 
+_STARTING = Reason("starting", "is being started already")
+
 
 class Placements:
     """Placing and starting. `settings` may be replaced."""
@@ -24,6 +26,8 @@ class Placements:
     def __init__(self, context: Context, settings: PlannerSettings) -> None:
         self.settings = settings
         self._context = context
+        self._starting: set[str] = set()
+        """UUIDs of VMs whose start is under way, also where no room is reserved at the moment."""
 
     async def place(
         self,
@@ -68,10 +72,17 @@ class Placements:
 
     async def recover(self) -> None:
         """At start, and when a host came back: put right what a crash has left half-done."""
-        await definitions.recover(self._context)
+        await definitions.recover(self._context, self._starting)
 
     async def _carry_out(self, vm: Vm, startable: Startable, order: Order) -> PlacementRecord:
-        course = await self._start_somewhere(vm, startable, order)
+        if vm.uuid in self._starting:
+            course = Course(placement=_refused_everywhere(self._context.view.snapshot(), vm, _STARTING), host=None)
+        else:
+            self._starting.add(vm.uuid)
+            try:
+                course = await self._start_somewhere(vm, startable, order)
+            finally:
+                self._starting.discard(vm.uuid)
         record = account(order, course, self._context.clock.wall())
         if not order.dry_run:
             record = await self._context.journal.add_placement(record)
@@ -102,8 +113,7 @@ class Placements:
 
     def _decide(self, snapshot: Snapshot, vm: Vm, startable: Startable) -> Placement:
         if isinstance(startable, NewDefinition) and (clash := _clash(snapshot, vm)):
-            refused = tuple(Refusal(host=host.name, reasons=(clash,)) for host in snapshot.hosts)
-            return Placement(vm=vm.name, uuid=vm.uuid, host=None, ranking=(), refused=refused)
+            return _refused_everywhere(snapshot, vm, clash)
         current = next((known for known in snapshot.vms if known.uuid == vm.uuid), vm)
         return place(snapshot, (current,), self.settings)[0]
 
@@ -159,6 +169,11 @@ def _choice(placement: Placement, startable: Startable, order: Order, attempts: 
     for only in (order.host, startable.bound_to):
         allowed = [host for host in allowed if only in {None, host}]
     return allowed[0] if allowed else None
+
+
+def _refused_everywhere(snapshot: Snapshot, vm: Vm, reason: Reason) -> Placement:
+    refused = tuple(Refusal(host=host.name, reasons=(reason,)) for host in snapshot.hosts)
+    return Placement(vm=vm.name, uuid=vm.uuid, host=None, ranking=(), refused=refused)
 
 
 def _clash(snapshot: Snapshot, vm: Vm) -> Reason | None:

@@ -7,7 +7,7 @@ from ..planner.placement import Placement, Refusal
 from .history import texts
 from .records import Attempt, PlacementOutcome, PlacementRecord, Trigger
 
-_HOSTS_TOLD = 4
+_TEXTS_TOLD = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +91,10 @@ def _why_none(placement: Placement, asked_for: str | None) -> str:
 
 
 def _told(refused: Sequence[Refusal]) -> str:
-    told = [f"{refusal.host}: {texts(refusal.reasons)}" for refusal in refused[:_HOSTS_TOLD]]
-    more = len(refused) - len(told)
-    return "; ".join([*told, f"and {more} more"] if more > 0 else told)
+    """The refusals, hosts with the same reasons together: `node1, node2: needs 2,048 MiB, 300 MiB short; node3: ...`."""
+    hosts_by_text: dict[str, list[str]] = {}
+    for refusal in refused:
+        hosts_by_text.setdefault(texts(refusal.reasons), []).append(refusal.host)
+    told = [f"{', '.join(hosts)}: {text}" for text, hosts in list(hosts_by_text.items())[:_TEXTS_TOLD]]
+    more = len(hosts_by_text) - len(told)
+    return "; ".join([*told, f"and {more} other reasons"] if more > 0 else told)
