@@ -91,7 +91,7 @@ def _why_none(placement: Placement, asked_for: str | None) -> str:
 
 
 def _told(refused: Sequence[Refusal]) -> str:
-    """The refusals, hosts with the same reasons together: `node1, node2: needs 2,048 MiB, 300 MiB short; node3: ...`."""
+    """The refusals, hosts with the same reasons together: `node1, node2: 300 MiB short; node3: ...`."""
     hosts_by_text: dict[str, list[str]] = {}
     for refusal in refused:
         hosts_by_text.setdefault(texts(refusal.reasons), []).append(refusal.host)

@@ -1,9 +1,11 @@
 """Starting VMs: where, what happens when it fails, and that a definition is never lost."""
 
 import asyncio
+from itertools import accumulate
 
 import pytest
 
+from scheduler.cluster.observation import EventKind
 from scheduler.cluster.ports import DefinitionError
 from scheduler.cluster.rules import Pin, Rules
 from scheduler.operations.journal import DefinitionMove
@@ -236,15 +238,13 @@ async def test_a_crash_is_put_right_once_both_hosts_answer(world):
 async def test_there_is_a_definition_at_every_moment(world):
     uuid = world.vm("web", running=False)
     world.vm("big", "node1", memory_mib=12_000)
+    world.cluster.host("node2").start_error = world.cluster.host("node3").start_error = "no"
     await world.look()
-    starting = asyncio.ensure_future(world.placements.start(uuid))
-    moments = 0
-    while not starting.done():
-        assert world.cluster.defined_on(uuid)
-        moments += 1
-        await asyncio.sleep(0)
-    assert moments > 10
-    assert world.cluster.defined_on(uuid) == world.cluster.running_on(uuid) != ["node1"]
+    assert (await start(world, uuid)).host == "node1"
+    changes = {EventKind.DEFINED: 1, EventKind.UNDEFINED: -1}
+    told = [event for event in world.cluster.history if event.uuid == uuid and event.kind in changes]
+    definitions = list(accumulate(changes[event.kind] for event in told))
+    assert definitions == [1, 2, 1, 2, 1, 2, 1]
 
 
 async def test_a_definition_that_is_being_moved_is_no_wreck(world):
