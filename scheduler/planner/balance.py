@@ -13,7 +13,6 @@ from .canonical import canonical
 from .contention import Contention
 from .cost import predict
 from .evacuation import evacuate
-from .explanation import summary
 from .load import Load
 from .objective import Budget, Goal, Move, Stuck, merged
 from .ordering import Order, order
@@ -22,6 +21,7 @@ from .plan import Plan, Step, TermChange, Unmoved, apply_plan
 from .repair import repair
 from .settings import Objective, PlannerSettings
 from .spread import Spread
+from .summary import summary
 
 GOALS: Final[Mapping[Objective, Callable[[Load, PlannerSettings], Goal]]] = {
     Objective.CONTENTION: Contention,

@@ -108,7 +108,7 @@ def test_a_misspelt_field_is_told_before_the_one_it_leaves_missing() -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2", b"\xff\xfe"])
 def test_what_is_not_json_is_refused(text: str | bytes) -> None:
-    with pytest.raises(SnapshotError, match="cluster.json: not JSON: "):
+    with pytest.raises(SnapshotError, match=r"cluster\.json: not JSON: "):
         load_snapshot(text, "cluster.json")
 
 

@@ -1,0 +1,48 @@
+"""The one sentence that says what a plan does, or why it does nothing."""
+
+from collections.abc import Collection
+
+from . import contention, repair
+from .explanation import named
+from .load import Load
+from .plan import Step, Unmoved
+
+
+def summary(
+    before: Load, after: Load, steps: tuple[Step, ...], unmoved: tuple[Unmoved, ...], drain: Collection[str]
+) -> str:
+    """One sentence: what the plan does, or why it does nothing."""
+    parts = [f"drain of {named(drain)}"] if drain else []
+    if steps:
+        batches = max(step.batch for step in steps)
+        parts.append(f"{_counted(len(steps), 'move')} in {_counted(batches, 'batch')}")
+    repairs = sum(step.reason.code == repair.CODE for step in steps)
+    if repairs:
+        parts.append(f"{repairs} of them to repair a rule")
+    relieved = before.waiting().sum() - after.waiting().sum()
+    if relieved > 0.05 and not drain:
+        parts.append(f"waiting falls from {before.waiting().sum():.1f} to {after.waiting().sum():.1f} cores")
+    if {reason.code for one in unmoved for reason in one.reasons} == {contention.CODE_NOT_HELD}:
+        parts.append(f"{named([one.host for one in unmoved])} has not been short for long enough to act on")
+    elif unmoved:
+        parts.append(
+            f"{_counted(len(unmoved), 'VM')} on {named([one.host for one in unmoved])} should leave and cannot"
+        )
+    if not steps:
+        parts.append("nothing to move")
+        if not unmoved and not drain:
+            parts.append(_calm(before))
+    return ", ".join(parts)
+
+
+def _calm(load: Load) -> str:
+    if not load.judged.any():
+        return "no host is up with fresh figures"
+    return "what is contended holds no VMs to move" if load.contended.any() else "no VM waits and no memory is short"
+
+
+def _counted(number: int, noun: str) -> str:
+    """`1 move`, `2 moves`, `2 batches`."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun}{'es' if noun.endswith('ch') else 's'}"
