@@ -22,6 +22,7 @@ def summary(
     relieved = before.waiting().sum() - after.waiting().sum()
     if relieved > 0.05 and not drain:
         parts.append(f"waiting falls from {before.waiting().sum():.1f} to {after.waiting().sum():.1f} cores")
+    hosts = [one.host for one in unmoved]
     if {reason.code for one in unmoved for reason in one.reasons} == {contention.CODE_NOT_HELD}:
         parts.append(f"{named([one.host for one in unmoved])} has not been short for long enough to act on")
     elif unmoved:
