@@ -5,6 +5,7 @@ QUEUED -> CHECKING -> MIGRATING -> VERIFYING -> COMPLETED | FAILED | ABORTED | U
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import structlog
@@ -83,6 +84,9 @@ class Flight:
 
     async def resume(self) -> None:
         """From the middle: a migration that this process did not begin, to its end."""
+        with suppress(HypervisorError):
+            while await self._look_at_job():
+                await self._context.clock.sleep(POLL_SECONDS)
         await self._verify("")
 
     async def abort(self, why: str) -> None:

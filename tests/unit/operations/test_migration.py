@@ -263,6 +263,9 @@ async def test_a_restarted_daemon_follows_what_it_had_begun(world):
     await again.look()
     await again.clock.run(again.migrations.adopt())
     assert again.gate.slots("node2") == (1, 0)
+    await again.clock.advance(1.0)
+    assert again.migrations.get(asked.id).state is MigrationState.MIGRATING
+    assert again.migrations.get(asked.id).progress_ratio > 0.1
     done = await again.clock.run(again.migrations.wait(asked.id))
     assert (done.state, done.error) == (COMPLETED, "")
     assert done.duration_seconds == pytest.approx(42, abs=2)
