@@ -24,11 +24,9 @@ def summary(
         parts.append(f"waiting falls from {before.waiting().sum():.1f} to {after.waiting().sum():.1f} cores")
     hosts = [one.host for one in unmoved]
     if {reason.code for one in unmoved for reason in one.reasons} == {contention.CODE_NOT_HELD}:
-        parts.append(f"{named([one.host for one in unmoved])} has not been short for long enough to act on")
+        parts.append(f"{named(hosts)} has not been short for long enough to act on")
     elif unmoved:
-        parts.append(
-            f"{_counted(len(unmoved), 'VM')} on {named([one.host for one in unmoved])} should leave and cannot"
-        )
+        parts.append(f"{_counted(len(unmoved), 'VM')} on {named(hosts)} should leave and cannot")
     if not steps:
         parts.append("nothing to move")
         if not unmoved and not drain:
