@@ -44,11 +44,13 @@ async def virsh(lab: Lab, host: str, *arguments: str) -> None:
     assert process.returncode == 0, errors.decode()
 
 
-async def start(lab: Lab, watched: Watched, host: str, guest: GuestSpec) -> str:
-    """Define and start a guest; it need not have booted."""
+async def start(lab: Lab, watched: Watched, host: str, guest: GuestSpec, *, booted: bool = False) -> str:
+    """Define and start a guest. While it boots it hardly lets its QEMU begin a migration: then wait for it."""
     uuid = await watched.cluster.define(host, lab.guest_xml(guest))
     await watched.cluster.start(host, uuid)
     await watched.expect(EventKind.STARTED, 2, host=host, uuid=uuid)
+    if booted:
+        await asyncio.to_thread(lab.wait_for_guest, guest.name)
     return uuid
 
 
@@ -83,6 +85,7 @@ async def test_what_anyone_does_with_virsh_is_seen_within_a_second(clean_lab: La
     await watched.expect(EventKind.STARTED, 1, uuid=uuid)
     second = (await cluster.observe("node1")).domains[0]
     assert second.domain_id != first.domain_id
+    await asyncio.to_thread(clean_lab.wait_for_guest, "vm1")
 
     target = clean_lab.hosts["node2"]
     await virsh(
@@ -150,6 +153,8 @@ async def test_missing_cpu_features_are_named_by_the_destination(clean_lab: Lab,
         assert observed is not None
         facts[host] = observed.facts
 
+    for host in facts:
+        await cluster.observe(host)  # now all hosts have met guests of this kind, and are described for it
     for older, newer in (("node1", "node2"), ("node1", "node3"), ("node2", "node3")):
         assert await cluster.missing_cpu_features(newer, facts[older]) == frozenset()
     for host, own in facts.items():
@@ -186,8 +191,7 @@ async def test_a_guest_with_its_host_s_own_cpu_needs_an_identical_one(clean_lab:
 
 async def test_a_migration_is_followed_aborted_and_made(clean_lab: Lab, watched: Watched):
     cluster = watched.cluster
-    uuid = await start(clean_lab, watched, "node1", GuestSpec("vm1"))
-    await asyncio.sleep(3)
+    uuid = await start(clean_lab, watched, "node1", GuestSpec("vm1"), booted=True)
     assert await cluster.job("node1", uuid) is None
 
     migrating = asyncio.create_task(cluster.migrate(uuid, "node1", "node2", SLOW))
@@ -230,7 +234,7 @@ async def test_a_migration_is_followed_aborted_and_made(clean_lab: Lab, watched:
 
 
 async def test_a_migration_goes_on_when_nobody_waits_for_it(clean_lab: Lab, watched: Watched):
-    uuid = await start(clean_lab, watched, "node1", GuestSpec("vm1"))
+    uuid = await start(clean_lab, watched, "node1", GuestSpec("vm1"), booted=True)
     migrating = asyncio.create_task(watched.cluster.migrate(uuid, "node1", "node2", MigrationOptions(persistent=True)))
     await watched.expect(EventKind.CHANGED, 10, host="node2", uuid=uuid, detail="migration coming in")
     started = time.monotonic()
@@ -258,8 +262,7 @@ async def test_a_destination_that_cannot_be_reached_is_no_fault_of_the_source(cl
 async def test_a_source_killed_in_the_middle_is_unreachable_and_shows_the_truth_when_back(
     clean_lab: Lab, watched: Watched
 ):
-    uuid = await start(clean_lab, watched, "node1", GuestSpec("vm1"))
-    await asyncio.sleep(3)
+    uuid = await start(clean_lab, watched, "node1", GuestSpec("vm1"), booted=True)
     before = await watched.cluster.domain("node1", uuid)
     migrating = asyncio.create_task(watched.cluster.migrate(uuid, "node1", "node2", SLOW))
     await watched.expect(EventKind.MIGRATION_ITERATION, 10, host="node1", uuid=uuid)
