@@ -55,6 +55,7 @@ class LibvirtCluster:
         connection = self._hosts.pop(host, None)
         if connection is not None:
             await connection.close()
+            self._kinds.forget(host)
 
     async def close(self) -> None:
         """Let every host go and end `events`. Migrations go on."""
@@ -77,7 +78,7 @@ class LibvirtCluster:
     async def domain(self, host: str, uuid: str) -> DomainObservation | None:
         """One domain now; None when the host has none of that UUID."""
         session = self._session(host)
-        return await session.host_call(lambda connection: session.inventory.domain(connection, uuid))
+        return await session.domain_call(lambda connection: session.inventory.domain(connection, uuid))
 
     async def missing_cpu_features(self, host: str, facts: DomainFacts) -> frozenset[str] | None:
         """What `host` lacks for that CPU (see `cpu.missing_features`); asked once per CPU and connection."""
@@ -92,7 +93,7 @@ class LibvirtCluster:
     async def domain_xml(self, host: str, uuid: str) -> str:
         """The inactive XML, with its secrets. Raises NotFoundError."""
         flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
-        return await self._session(host).host_call(
+        return await self._session(host).domain_call(
             lambda connection: connection.lookupByUUIDString(uuid).XMLDesc(flags)
         )
 

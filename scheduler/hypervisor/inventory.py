@@ -47,6 +47,10 @@ class GuestKinds:
         """What this host has now."""
         self._by_host[host] = Counter(domain.facts.virt_type for domain in domains)
 
+    def forget(self, host: str) -> None:
+        """It is let go."""
+        self._by_host.pop(host, None)
+
     @property
     def commonest(self) -> str | None:
         """None, for libvirt's default, while there is no domain anywhere."""

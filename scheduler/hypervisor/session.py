@@ -23,7 +23,8 @@ Result = TypeVar("Result")
 
 HOST_CALL_TIMEOUT_S = 10.0
 """For calls that wait for no domain: a host that does not answer them hangs."""
-DOMAIN_CALL_TIMEOUT_S = 10.0
+DOMAIN_CALL_TIMEOUT_S = 15.0
+"""For calls that may wait for one domain; longer than keepalive needs, so that a frozen host is not blamed on it."""
 
 _THREADS = 3
 """libvirtd serves 5 requests of one connection at a time by default and counts keepalive packets among them."""

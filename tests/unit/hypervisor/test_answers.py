@@ -4,6 +4,7 @@ import libvirt
 import pytest
 
 from scheduler.cluster.model import VmState
+from scheduler.cluster.observation import DomainFacts, DomainObservation
 from scheduler.cluster.ports import (
     BusyError,
     HostAddress,
@@ -182,8 +183,17 @@ def test_machine_types_of_the_host_s_own_architecture():
     assert machine_types("<capabilities/>") is None
 
 
-def test_without_any_domain_libvirt_s_default_hypervisor_counts():
+def guest(virt_type: str) -> DomainObservation:
+    facts = DomainFacts(vcpus=1, memory_mib=1, virt_type=virt_type)
+    return DomainObservation(uuid=virt_type, name=virt_type, state=VmState.RUNNING, persistent=True, facts=facts)
+
+
+def test_hosts_are_described_for_the_commonest_kind_of_guest():
     kinds = GuestKinds()
-    assert kinds.commonest is None
     kinds.note("node1", [])
     assert kinds.commonest is None
+    kinds.note("node1", [guest("qemu")])
+    kinds.note("node2", [guest("kvm"), guest("kvm")])
+    assert kinds.commonest == "kvm"
+    kinds.forget("node2")
+    assert kinds.commonest == "qemu"
