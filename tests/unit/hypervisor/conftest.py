@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.cluster.ports import HostAddress
+from scheduler.lab import reaper
 from tests.unit.hypervisor.watched import Watched
 
 UNPRIVILEGED = "nobody"
@@ -42,6 +44,10 @@ class Libvirtd:
     def socket(self) -> Path:
         return self.directory / "run" / "libvirt" / "libvirt-sock"
 
+    @property
+    def _pid_file(self) -> Path:
+        return self.directory / "run" / "libvirt" / "libvirtd.pid"
+
     def uri(self, driver: str) -> str:
         return {
             "test": f"test+unix:///default?socket={self.socket}",
@@ -53,11 +59,13 @@ class Libvirtd:
         return HostAddress(name=self.name, uri=uri, peer_uri=uri, migration_address="127.0.0.1")
 
     def start(self) -> None:
+        self._pid_file.unlink(missing_ok=True)
+        self.socket.unlink(missing_ok=True)
         drop = ["setpriv", "--reuid", UNPRIVILEGED, "--regid", "nogroup", "--clear-groups"]
         places = {"HOME": "", "XDG_RUNTIME_DIR": "run", "XDG_CONFIG_HOME": "config", "XDG_CACHE_HOME": "cache"}
         with (self.directory / "stderr").open("ab") as stderr:
             self._process = subprocess.Popen(
-                [*(drop if os.geteuid() == 0 else []), "libvirtd"],
+                [sys.executable, "-I", "-S", reaper.__file__, *(drop if os.geteuid() == 0 else []), "libvirtd"],
                 env=os.environ | {name: str(self.directory / place) for name, place in places.items()},
                 cwd=self.directory,
                 stdout=subprocess.DEVNULL,
@@ -70,28 +78,28 @@ class Libvirtd:
         assert self.socket.exists(), (self.directory / "stderr").read_text()
 
     def signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
+        os.kill(int(self._pid_file.read_text()), number)
 
     def kill(self) -> None:
         """As a crash: SIGKILL, and what it leaves behind stays."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        pid = int(self._pid_file.read_text())
+        os.kill(pid, signal.SIGKILL)
+        while Path(f"/proc/{pid}").exists():
+            time.sleep(0.001)
 
-    def restart(self) -> None:
-        self.kill()
-        self.socket.unlink(missing_ok=True)
-        self.start()
+    def kill_guest(self, pid: int) -> None:
+        """End a process, if it is one of this libvirtd's."""
+        if str(self.directory).encode() in Path(f"/proc/{pid}/environ").read_bytes():
+            os.kill(pid, signal.SIGKILL)
 
     def remove(self) -> None:
-        self.kill()
+        with suppress(FileNotFoundError, ProcessLookupError):  # it may never have started, or be killed already
+            self.kill()
         for pid_file in (self.directory / "run").rglob("*.pid"):  # guests that a failed test left running
             with suppress(FileNotFoundError, ProcessLookupError, ValueError):
-                pid = int(pid_file.read_text())
-                if str(self.directory).encode() in Path(f"/proc/{pid}/environ").read_bytes():
-                    os.kill(pid, signal.SIGKILL)
+                self.kill_guest(int(pid_file.read_text()))
+        if self._process is not None:
+            self._process.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     async def virsh(self, driver: str, *arguments: str) -> str:

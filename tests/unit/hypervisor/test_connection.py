@@ -112,7 +112,7 @@ async def test_a_killed_libvirtd_is_lost_at_once_and_comes_back_with_what_it_has
     with pytest.raises(UnreachableError):
         await watched.cluster.observe("node1")
 
-    libvirtd.restart()
+    libvirtd.start()
     await watched.expect(EventKind.CONNECTED, 16)
     assert [domain.name for domain in (await watched.cluster.observe("node1")).domains] == ["test"]
     assert await watched.cluster.domain("node1", uuid) is None
