@@ -31,7 +31,7 @@ class Libvirtd:
     def __init__(self, name: str) -> None:
         self.name = name
         self.directory = Path(tempfile.mkdtemp(prefix="virt-scheduler-libvirtd."))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._parents: list[subprocess.Popen[bytes]] = []
         config = self.directory / "config" / "libvirt"
         config.mkdir(parents=True)
         (config / "libvirtd.conf").write_text(f'host_uuid = "{uuid.uuid4()}"\n')
@@ -64,7 +64,7 @@ class Libvirtd:
         drop = ["setpriv", "--reuid", UNPRIVILEGED, "--regid", "nogroup", "--clear-groups"]
         places = {"HOME": "", "XDG_RUNTIME_DIR": "run", "XDG_CONFIG_HOME": "config", "XDG_CACHE_HOME": "cache"}
         with (self.directory / "stderr").open("ab") as stderr:
-            self._process = subprocess.Popen(
+            parent = subprocess.Popen(
                 [sys.executable, "-I", "-S", reaper.__file__, *(drop if os.geteuid() == 0 else []), "libvirtd"],
                 env=os.environ | {name: str(self.directory / place) for name, place in places.items()},
                 cwd=self.directory,
@@ -73,7 +73,8 @@ class Libvirtd:
                 start_new_session=True,
             )
         deadline = time.monotonic() + 20
-        while not self.socket.exists() and self._process.poll() is None and time.monotonic() < deadline:
+        self._parents.append(parent)
+        while not self.socket.exists() and parent.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         assert self.socket.exists(), (self.directory / "stderr").read_text()
 
@@ -98,8 +99,8 @@ class Libvirtd:
         for pid_file in (self.directory / "run").rglob("*.pid"):  # guests that a failed test left running
             with suppress(FileNotFoundError, ProcessLookupError, ValueError):
                 self.kill_guest(int(pid_file.read_text()))
-        if self._process is not None:
-            self._process.wait()
+        for parent in self._parents:  # each ends with the last guest of its libvirtd
+            parent.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     async def virsh(self, driver: str, *arguments: str) -> str:
