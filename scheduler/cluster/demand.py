@@ -8,7 +8,7 @@ host's doing.
 
 from collections import deque
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 
 from .observation import DomainObservation, HostObservation
 
@@ -17,6 +17,8 @@ MINIMUM_SPACING_S = 0.8
 """Two looks that are closer give a rate that is mostly noise; the later one is passed over."""
 
 LAST_RATE_HOLDS_S = 60.0
+START_UP_S = 60.0
+"""What a guest uses while it boots says nothing of what it will use: it is no part of the high percentile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Rate:
     host: str
     used_cores: float
     waited_cores: float | None
+    starting: bool = False
 
     @property
     def demand_cores(self) -> float:
@@ -47,6 +50,9 @@ class _Baseline:
 @dataclass(slots=True)
 class _VmWindow:
     baseline: _Baseline | None = None
+    seen_at_s: float = -inf
+    """When it was last seen active, on any host."""
+    active_since_s: float = -inf
     rates: deque[Rate] = field(default_factory=deque)
 
 
@@ -82,8 +88,9 @@ class DemandBook:
         return _mean([(rate.demand_cores, weight) for rate, weight in self._recent(uuid, now_s, recent_s)])
 
     def demand_high_cores(self, uuid: str, *, now_s: float, percentile: float) -> float | None:
-        """The `percentile` (0..1) of demand over the whole window, by nearest rank. None: nothing known."""
-        demands = sorted(rate.demand_cores for rate, _ in self._recent(uuid, now_s, self._window_s))
+        """The `percentile` (0..1) of demand over the whole window but its start, by nearest rank. None: not known."""
+        recent = self._recent(uuid, now_s, self._window_s)
+        demands = sorted(rate.demand_cores for rate, _ in recent if not rate.starting)
         return demands[max(0, ceil(percentile * len(demands)) - 1)] if demands else None
 
     def wait_ratio(self, uuid: str, host: str, *, vcpus: int, now_s: float, recent_s: float) -> float | None:
@@ -110,8 +117,11 @@ class DemandBook:
         window = self._vms.setdefault(domain.uuid, _VmWindow())
         if domain.domain_id is None or domain.cpu_time_ns is None:
             if window.baseline is not None and window.baseline.host == host:
-                window.baseline = None
+                window.baseline, window.seen_at_s = None, -inf
             return
+        if at_s - window.seen_at_s > START_UP_S:
+            window.active_since_s = at_s
+        window.seen_at_s = at_s
         old = window.baseline
         new = _Baseline(host, domain.domain_id, at_s, domain.cpu_time_ns, domain.vcpu_delay_ns)
         if old is None or (old.host, old.domain_id) != (host, domain.domain_id) or new.cpu_time_ns < old.cpu_time_ns:
@@ -125,7 +135,8 @@ class DemandBook:
         if new.delay_ns is not None and old.delay_ns is not None and new.delay_ns >= old.delay_ns:
             waited = (new.delay_ns - old.delay_ns) / NANOSECONDS_PER_SECOND / elapsed_s
         window.baseline = new
-        _append(window.rates, Rate(at_s, elapsed_s, host, used, waited), self._window_s)
+        starting = at_s - window.active_since_s < START_UP_S
+        _append(window.rates, Rate(at_s, elapsed_s, host, used, waited, starting), self._window_s)
 
     def _record_host(self, observation: HostObservation) -> None:
         window = self._hosts.setdefault(observation.host, _HostWindow())

@@ -93,7 +93,12 @@ class Vm:
     blockers: tuple[str, ...] = ()
     """Why it is not movable, a clause each: `PCI device 0000:3b:00.0 (hostdev)`."""
     hold: str | None = None
-    """Why it is left alone by automatic moves for now (cooldown, a person moved it, its mode). None: it is not."""
+    """Why balancing leaves it alone for now (cooldown, a person moved it, its mode). None: it does not.
+
+    Mending a broken must-rule and emptying a host do not care.
+    """
+    quarantine: str | None = None
+    """Why a person must look at it before anything moves it at all. None: all is well."""
     destination: str | None = None
     """Where it is migrating to right now; it takes its room on both hosts."""
     defined_on: tuple[str, ...] = ()

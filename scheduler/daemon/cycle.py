@@ -129,7 +129,7 @@ class Cycle:
             return Decision(cycle=cycle, at=wall, kind="quiet", sentence="waiting to hear of every host")
         placed = await self._autostart.place_new(cycle, self.settings.mode)
         snapshot = self._view.snapshot()
-        found = await self._plan(snapshot, seed=self._count)
+        found = await self._plan(snapshot)
         outcome = await self._pass_gate(cycle, snapshot, found)
         await self._recommend(cycle, wall, outcome.recommended)
         return Decision(
@@ -149,11 +149,11 @@ class Cycle:
             ),
         )
 
-    async def _plan(self, snapshot: Snapshot, seed: int) -> Plan:
+    async def _plan(self, snapshot: Snapshot) -> Plan:
         """Plan in a worker thread: the loop must go on hearing events."""
         settings, clock = self.settings.planner, self._clock.monotonic
         return await asyncio.get_running_loop().run_in_executor(
-            self._planning, lambda: plan(snapshot, settings, clock=clock, seed=seed)
+            self._planning, lambda: plan(snapshot, settings, clock=clock)
         )
 
     async def _pass_gate(self, cycle: str, snapshot: Snapshot, found: Plan) -> _Outcome:

@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 from .. import __version__
 from ..cluster.model import HostState, Snapshot, Vm
 from ..cluster.ports import DefinitionError, HypervisorCluster
 from ..cluster.reason import Reason
+from ..cluster.rules import selects
 from ..config.models import Config
 from ..operations.clock import Clock
 from ..operations.drain import Drains
@@ -232,7 +232,10 @@ class Service:
         record = await self.migration(migration_id)
         if record.state.final:
             raise ControlError("conflict", f"migration {migration_id} of {record.vm} has ended: {record.state}")
-        return await self._rooms.migrations.abort(migration_id, "a person aborted it")
+        try:
+            return await self._rooms.migrations.abort(migration_id, "a person aborted it")
+        except KeyError:
+            raise ControlError("conflict", f"migration {migration_id} of {record.vm} has just ended") from None
 
     # Decisions
 
@@ -339,16 +342,16 @@ def _one(snapshot: Snapshot, name: str) -> Vm:
 
 
 def _chosen(snapshot: Snapshot, names: Sequence[str], *, wanted: Callable[[Vm], bool]) -> list[Vm]:
-    """The VMs meant by names, UUIDs and globs, each once. Only what a glob means is held against `wanted`."""
+    """The VMs meant by names, UUIDs, globs and tags, each once. What a glob or tag means is held against `wanted`."""
     chosen: dict[str, Vm] = {}
     for name in names:
-        if not any(sign in name for sign in "*?["):
+        if not name.startswith("tag:") and not any(sign in name for sign in "*?["):
             vm = _one(snapshot, name)
             chosen[vm.uuid] = vm
             continue
-        meant = [vm for vm in snapshot.vms if fnmatchcase(vm.name, name)]
+        meant = [vm for vm in snapshot.vms if selects(name, name=vm.name, uuid=vm.uuid, labels=vm.labels)]
         if not meant:
-            raise ControlError("not_found", f"no VM is named like {name!r}")
+            raise ControlError("not_found", f"{name!r} means no VM")
         chosen |= {vm.uuid: vm for vm in sorted(meant, key=lambda vm: vm.name) if wanted(vm)}
     return list(chosen.values())
 

@@ -7,15 +7,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
+from .spec import CPU_GENERATIONS
+
 if TYPE_CHECKING:
     from .image import Image
 
 HOST_MODEL = "host-model"
-"""As `GuestSpec.cpu`: the guest gets the CPU of the host it starts on, and cannot go back to an older one."""
+"""As `GuestSpec.cpu`: the guest gets the CPU of the host it starts on, and cannot go back to an older one.
+
+Under emulation it does not boot on a host with AVX: libvirt then builds the CPU on an old model, whose CPUID has no
+place for the state that XSAVE keeps, and the kernel waits for ever. Name a model of CPU_GENERATIONS to have it boot.
+"""
 
 LOAD_PORT = 7000
 _EMULATOR = "/usr/bin/qemu-system-x86_64"
 _BALLOON_PERIOD_SECONDS = 2
+_NOT_EMULATED = ("invpcid", "pcid", "tsc-deadline", "x2apic")
+"""What the models of CPU_GENERATIONS have and QEMU's emulation has not."""
 _TRANSLATION_CACHE_MIB = 32
 """Without a limit, translated code grows to several times a small guest's memory."""
 
@@ -25,7 +33,7 @@ class GuestSpec:
     """One guest.
 
     Each vCPU wants `cpu_load` of a core (0 to 1); `dirty_mib_per_s` of memory are rewritten, within 32 MiB of it.
-    `cpu` is a CPU model that every host has, or `HOST_MODEL`. `metadata` is XML to put inside <metadata>.
+    `cpu` is a CPU model, or `HOST_MODEL`; every host can run the default. `metadata` is XML to put inside <metadata>.
     `address` without prefix length; None derives it from the name.
     """
 
@@ -92,4 +100,6 @@ def guest_xml(guest: GuestSpec, image: Image, network: str) -> str:
 def _cpu_xml(cpu: str) -> str:
     if cpu == HOST_MODEL:
         return "<cpu mode='host-model' check='partial'/>"
-    return f"<cpu mode='custom' match='exact' check='none'><model fallback='forbid'>{cpu}</model></cpu>"
+    lacking = _NOT_EMULATED if cpu in CPU_GENERATIONS else ()
+    without = "".join(f"<feature policy='disable' name='{name}'/>" for name in lacking)
+    return f"<cpu mode='custom' match='exact' check='none'><model fallback='forbid'>{cpu}</model>{without}</cpu>"

@@ -246,7 +246,8 @@ class Flight:
             state,
             error=error,
             ended_at=ended_at,
-            duration_seconds=figures.duration_seconds if completed and figures.duration_seconds else elapsed_s,
+            # As a person sees it, with what both hosts do before and after the transfer that the job's figures tell of.
+            duration_seconds=elapsed_s,
             downtime_ms=figures.downtime_ms if completed else None,
             transferred_bytes=figures.transferred_bytes,
             progress_ratio=1.0 if completed else record.progress_ratio,

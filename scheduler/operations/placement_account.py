@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..planner.placement import Placement, Refusal
+from ..planner.placement import Placement, Ranked, Refusal
 from .history import texts
 from .records import Attempt, PlacementOutcome, PlacementRecord, Trigger
 
@@ -71,16 +71,25 @@ def _sentence(order: Order, course: Course) -> str:
 
 def _why(placement: Placement, host: str, *, chosen: bool) -> str:
     if chosen:
-        return f"{host}: asked for"
-    scores = {ranked.host: ranked.score for ranked in placement.ranking}
-    if len(scores) < 2:
+        return "asked for"
+    if len(placement.ranking) < 2:
         others = _told(placement.refused)
-        return f"{host}: the only host that can take it" + (f" ({others})" if others else "")
-    following = next(
-        (ranked for ranked in placement.ranking if ranked.score >= scores[host] and ranked.host != host), None
-    )
-    second = f", next {following.host} with {following.score:.2f}" if following is not None else ""
-    return f"{host}: best of {len(scores)} hosts with a score of {scores[host]:.2f}{second}"
+        return "the only host that can take it" + (f" ({others})" if others else "")
+    ranked = {one.host: one for one in placement.ranking}
+    here = ranked.pop(host)
+    following = min(ranked.values(), key=lambda one: one.score)
+    best = f"best of {len(placement.ranking)} hosts" if here.score <= following.score else "next best"
+    return f"{best}: {_use(here)}; {following.host} {_use(following)}"
+
+
+def _use(ranked: Ranked) -> str:
+    """What the host would be like with the VM; the score where the planner tells no terms."""
+    cpu, memory = ranked.terms.get("cpu"), ranked.terms.get("memory")
+    if cpu is None or memory is None:
+        return f"scores {ranked.score:.2f}"
+    others = {name: value for name, value in ranked.terms.items() if name not in {"cpu", "memory"} and value > 0}
+    also = "".join(f", {name.replace('_', ' ')} {value:.2f}" for name, value in others.items())
+    return f"CPU {cpu:.0%} and memory {memory:.0%} used with it{also}"
 
 
 def _why_none(placement: Placement, asked_for: str | None) -> str:

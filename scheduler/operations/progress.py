@@ -10,7 +10,6 @@ from ..cluster.ports import Job
 class FinalFigures:
     """What the hypervisor says of a migration that has ended; None: it does not say."""
 
-    duration_seconds: float | None = None
     downtime_ms: int | None = None
     transferred_bytes: int | None = None
 
@@ -28,10 +27,9 @@ def ratio(job: Job, before: float | None) -> float | None:
 
 def final_figures(stats: Mapping[str, int | float | str]) -> FinalFigures:
     """Read the statistics of a JOB_COMPLETED event (libvirt's field names)."""
-    elapsed_ms, downtime_ms = _number(stats, "time_elapsed"), _number(stats, "downtime")
+    downtime_ms = _number(stats, "downtime")
     transferred = _number(stats, "data_processed")
     return FinalFigures(
-        duration_seconds=None if elapsed_ms is None else elapsed_ms / 1000.0,
         downtime_ms=None if downtime_ms is None else int(downtime_ms),
         transferred_bytes=None if transferred is None else int(transferred),
     )

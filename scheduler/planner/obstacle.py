@@ -7,6 +7,7 @@ from .cost import convergence
 from .load import Load
 
 CODE_HELD = "held"
+CODE_QUARANTINE = "quarantine"
 CODE_UNDER_WAY = "under_way"
 CODE_NOT_RUNNING = "not_running"
 CODE_DEMAND_UNKNOWN = "demand_unknown"
@@ -14,11 +15,13 @@ CODE_SOURCE = "source_unfit"
 
 
 def to_leaving(load: Load, vm: int) -> Reason | None:
-    """Why `vm` cannot leave its host at all; None when it can."""
+    """Why `vm` cannot leave its host at all, not to mend a rule and not to empty the host; None when it can."""
     view = load.view
     facts, need, host = view.vms[vm], view.need(vm), view.hosts[view.vm_host[vm]]
     if facts.destination is not None:
         return Reason(CODE_UNDER_WAY, f"is migrating to {facts.destination}", destination=facts.destination)
+    if facts.quarantine is not None:
+        return Reason(CODE_QUARANTINE, facts.quarantine)
     if host.state is HostState.UNREACHABLE:
         return Reason(CODE_SOURCE, "the libvirt of its host does not answer")
     if host.stale:
@@ -28,14 +31,6 @@ def to_leaving(load: Load, vm: int) -> Reason | None:
     return convergence(facts, load.settings)
 
 
-def to_repair(load: Load, vm: int) -> Reason | None:
-    """Why `vm` is not moved to repair a rule; None when it may be."""
-    facts = load.view.vms[vm]
-    if facts.hold is not None:
-        return Reason(CODE_HELD, f"is left alone: {facts.hold}")
-    return to_leaving(load, vm)
-
-
 def to_balancing(load: Load, vm: int) -> Reason | None:
     """Why `vm` is not moved for balance; None when it may be."""
     facts = load.view.vms[vm]
@@ -43,4 +38,6 @@ def to_balancing(load: Load, vm: int) -> Reason | None:
         return Reason(CODE_NOT_RUNNING, f"is {facts.state.value}")
     if not load.known[vm]:
         return Reason(CODE_DEMAND_UNKNOWN, "its demand is unknown")
-    return to_repair(load, vm)
+    if facts.hold is not None:
+        return Reason(CODE_HELD, f"is left alone: {facts.hold}")
+    return to_leaving(load, vm)

@@ -9,7 +9,7 @@ from ..cluster.model import Snapshot, Vm, VmState
 from ..cluster.reason import Reason
 from ..filters import registry
 from ..filters.view import View
-from . import scoring
+from . import obstacle, scoring
 from .canonical import canonical
 from .cost import convergence
 from .load import Load
@@ -160,7 +160,9 @@ def _cannot_migrate(snapshot: Snapshot, vm: Vm, settings: PlannerSettings | None
     """What speaks against migrating `vm` anywhere."""
     if not vm.active or vm.host is None:
         return (Reason(CODE_NOT_RUNNING, "does not run, so there is nothing to migrate"),)
-    against = []
+    against: list[Reason] = []
+    if vm.quarantine is not None:
+        against.append(Reason(obstacle.CODE_QUARANTINE, vm.quarantine))
     source = snapshot.host(vm.host)
     if source.state.value == "unreachable":
         against.append(Reason("source_unreachable", f"the libvirt of {source.name}, where it runs, does not answer"))

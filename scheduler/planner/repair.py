@@ -58,7 +58,7 @@ def _next(load: Load, moved: set[int]) -> list[Move] | None:
     for vm in sorted(broken, key=first):
         # A VM away from its group joins it alone; any other takes along what is bound to it.
         unit = [vm] if broken[vm].code == affinity.CODE else unit_of(view, vm)
-        if moved.intersection(unit) or any(obstacle.to_repair(load, member) for member in unit):
+        if moved.intersection(unit) or any(obstacle.to_leaving(load, member) for member in unit):
             continue
         host = best_host(load, unit)
         if host is not None:
@@ -69,5 +69,5 @@ def _next(load: Load, moved: set[int]) -> list[Move] | None:
 
 
 def _why_not(load: Load, vm: int) -> tuple[Reason, ...]:
-    blocked = obstacle.to_repair(load, vm)
+    blocked = obstacle.to_leaving(load, vm)
     return (blocked,) if blocked is not None else refusals(load.view, vm) or (_TOGETHER,)

@@ -26,7 +26,8 @@ def summary(
     if {reason.code for one in unmoved for reason in one.reasons} == {contention.CODE_NOT_HELD}:
         parts.append(f"{named(hosts)} has not been short for long enough to act on")
     elif unmoved:
-        parts.append(f"{_counted(len(unmoved), 'VM')} on {named(hosts)} should leave and cannot")
+        example = f"{unmoved[0].vm}: {unmoved[0].reasons[0].text}"
+        parts.append(f"{_counted(len(unmoved), 'VM')} on {named(hosts)} should leave and cannot ({example})")
     if not steps:
         parts.append("nothing to move")
         if not unmoved and not drain:

@@ -50,8 +50,8 @@ def test_a_receiving_half_alone_is_no_vm():
 
 
 def test_a_uuid_that_runs_twice_is_left_to_a_person():
-    held = snapshot_of(host("a", domain()), host("b", domain())).vms[0].hold
-    assert held == "its UUID is active on a and b: a person should look"
+    quarantine = snapshot_of(host("a", domain()), host("b", domain())).vms[0].quarantine
+    assert quarantine == "its UUID is active on a and b: a person should look"
 
 
 def test_host_states():

@@ -137,5 +137,5 @@ def test_the_schema_describes_every_field_and_no_more() -> None:
     vm = schema["$defs"]["Vm"]
     assert vm["additionalProperties"] is False
     assert sorted(vm["required"]) == ["memory_mib", "name", "vcpus"]
-    assert vm["properties"]["hold"]["description"].startswith("Why it is left alone")
+    assert vm["properties"]["hold"]["description"].startswith("Why balancing leaves it alone")
     assert set(json.loads(CONTRACT)["vms"][0]) <= set(vm["properties"])

@@ -99,11 +99,27 @@ def test_old_rates_say_nothing_of_now():
 def test_the_high_percentile_is_by_nearest_rank():
     book = DemandBook(window_s=900)
     used = 0.0
-    for step in range(21):
+    for step in range(27):
         book.record(look(step * 10, used_s=used))
-        used += 9 if step == 19 else 1
-    assert book.demand_high_cores("u", now_s=200, percentile=0.95) == pytest.approx(0.1)
-    assert book.demand_high_cores("u", now_s=200, percentile=1.0) == pytest.approx(0.9)
+        used += 9 if step == 25 else 1
+    assert book.demand_high_cores("u", now_s=260, percentile=0.95) == pytest.approx(0.1)
+    assert book.demand_high_cores("u", now_s=260, percentile=1.0) == pytest.approx(0.9)
+
+
+def test_what_a_guest_uses_while_it_boots_is_no_peak():
+    book = book_of(look(0, used_s=0), look(50, used_s=50), look(100, used_s=52))
+    assert book.demand_high_cores("u", now_s=100, percentile=1.0) == pytest.approx(0.04)
+
+
+def test_a_migration_is_no_boot():
+    book = book_of(
+        look(0, used_s=0),
+        look(50, used_s=10),
+        look(90, used_s=14),
+        look(91, used_s=0, host="b", domain_id=7),
+        look(101, used_s=5, host="b", domain_id=7),
+    )
+    assert book.demand_high_cores("u", now_s=101, percentile=1.0) == pytest.approx(0.5)
 
 
 def test_host_use_is_the_busy_part_of_its_cpus():

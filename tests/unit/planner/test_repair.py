@@ -46,12 +46,18 @@ def test_a_pinned_vm_takes_its_group_along() -> None:
 
 def test_what_cannot_be_mended_is_reported() -> None:
     rules = Rules(pins=(Pin("db", ("c",)),))
-    held = planned(cluster(HOSTS, [vm("db", "a", hold="mode is observe")], rules))
-    assert held.steps == ()
-    assert [str(reason) for reason in held.unmoved[0].reasons] == ["is left alone: mode is observe (held)"]
+    stuck = planned(cluster(HOSTS, [vm("db", "a", quarantine="runs on a and b")], rules))
+    assert stuck.steps == ()
+    assert [str(reason) for reason in stuck.unmoved[0].reasons] == ["runs on a and b (quarantine)"]
     full = planned(cluster([*HOSTS[:2], host("c", memory_mib=2048)], [vm("db", "a")], rules))
     texts = [reason.text for reason in full.unmoved[0].reasons]
     assert "c: needs 4,096 MiB, 2,048 MiB short" in texts
+
+
+def test_a_rule_is_mended_although_a_person_has_just_moved_the_vm() -> None:
+    rules = Rules(pins=(Pin("db", ("c",)),))
+    made = planned(cluster(HOSTS, [vm("db", "a", hold="a person moved it to a")], rules))
+    assert [(step.vm, step.destination) for step in made.steps] == [("db", "c")]
 
 
 def test_repairs_count_towards_the_limit_of_moves() -> None:
