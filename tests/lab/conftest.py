@@ -1,0 +1,23 @@
+"""Daemons on the session's lab, ended before the lab is put in order again."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+
+import pytest
+
+from scheduler.lab.lab import Lab
+
+from tests.lab.running_daemon import RunningDaemon
+
+StartDaemon = Callable[..., RunningDaemon]
+
+
+@pytest.fixture
+def start_daemon(clean_lab: Lab) -> Iterator[StartDaemon]:
+    """Starts daemons on the lab: the arguments are those of RunningDaemon."""
+    with ExitStack() as running:
+
+        def begin(*arguments: str, **options: str) -> RunningDaemon:
+            return running.enter_context(closing(RunningDaemon(clean_lab, *arguments, **options)))
+
+        yield begin
