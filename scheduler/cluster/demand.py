@@ -58,8 +58,8 @@ class _VmWindow:
 
 @dataclass(slots=True)
 class _HostWindow:
-    baseline: tuple[float, int, int] | None = None
-    """When, busy and total nanoseconds."""
+    baseline: tuple[float, int] | None = None
+    """When, and busy nanoseconds."""
     rates: deque[Rate] = field(default_factory=deque)
 
 
@@ -140,20 +140,22 @@ class DemandBook:
 
     def _record_host(self, observation: HostObservation) -> None:
         window = self._hosts.setdefault(observation.host, _HostWindow())
-        if observation.cpu_busy_ns is None or observation.cpu_total_ns is None:
+        if observation.cpu_busy_ns is None:
             window.baseline = None
             return
-        old = window.baseline
-        new = (observation.monotonic_s, observation.cpu_busy_ns, observation.cpu_total_ns)
-        if old is None or new[1] < old[1] or new[2] < old[2]:
-            window.baseline = new
+        at_s, busy_ns = observation.monotonic_s, observation.cpu_busy_ns
+        if window.baseline is None or busy_ns < window.baseline[1]:
+            window.baseline = (at_s, busy_ns)
             return
-        elapsed_s, busy_ns, total_ns = (now - before for now, before in zip(new, old, strict=True))
-        if elapsed_s < MINIMUM_SPACING_S or total_ns <= 0:
+        elapsed_s = at_s - window.baseline[0]
+        if elapsed_s < MINIMUM_SPACING_S:
             return
-        window.baseline = new
-        used = min(1.0, busy_ns / total_ns) * observation.facts.cpus
-        _append(window.rates, Rate(observation.monotonic_s, elapsed_s, observation.host, used, None), self._window_s)
+        # In the seconds that the VMs' counters have: on a host that is a guest itself the busy part of its CPUs' time
+        # would be a part of something else.
+        used = (busy_ns - window.baseline[1]) / NANOSECONDS_PER_SECOND / elapsed_s
+        window.baseline = (at_s, busy_ns)
+        rate = Rate(at_s, elapsed_s, observation.host, min(used, float(observation.facts.cpus)), None)
+        _append(window.rates, rate, self._window_s)
 
 
 def _append(rates: deque[Rate], rate: Rate, window_s: float) -> None:

@@ -76,8 +76,7 @@ class HostObservation:
     facts: HostFacts
     domains: tuple[DomainObservation, ...]
     cpu_busy_ns: int | None = None
-    """Summed over CPUs: time not idle and not waiting for I/O."""
-    cpu_total_ns: int | None = None
+    """Summed over CPUs: time not idle and not waiting for I/O, in the same seconds as the domains' counters."""
     memory_available_mib: float | None = None
 
 

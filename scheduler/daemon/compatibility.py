@@ -1,58 +1,87 @@
 """Which host can run which guest CPU, by the hosts' own answers, asked once for each kind of guest CPU and host."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+import structlog
 
 from ..cluster.observation import DomainFacts
 from ..cluster.ports import HypervisorCluster, HypervisorError
+from .waiting import end
+
+log = structlog.get_logger(__name__)
 
 GuestCpu = tuple[str, str, str, str | None, str | None]
 """What an answer depends on: CPU element, virtualisation type, architecture, machine type, emulator."""
 
 
 class CpuCompatibility:
-    """A cache of `missing_cpu_features`, per host until that host's connection is made anew."""
+    """A cache of `missing_cpu_features`, per host until that host's connection is made anew.
+
+    `changed` is called when an answer has come or was forgotten.
+    """
 
     def __init__(self, cluster: HypervisorCluster, changed: Callable[[], None]) -> None:
         self._cluster = cluster
         self._changed = changed
-        self._answers: dict[str, dict[GuestCpu, frozenset[str] | None]] = {}
+        self._answers: dict[GuestCpu, dict[str, frozenset[str] | None]] = {}
+        """By kind of guest CPU and host; None: that host cannot tell."""
         self._asking: dict[tuple[str, GuestCpu], asyncio.Task[None]] = {}
+        self._verdicts: dict[GuestCpu, dict[str, frozenset[str]]] = {}
 
-    def verdicts(self, facts: DomainFacts) -> dict[str, frozenset[str]]:
+    def verdicts(self, facts: DomainFacts) -> Mapping[str, frozenset[str]]:
         """What is known: host -> missing features. Hosts that were not asked yet or cannot tell are absent."""
         key = _guest_cpu(facts)
-        found = {host: answers.get(key) for host, answers in self._answers.items()} if key else {}
-        return {host: missing for host, missing in found.items() if missing is not None}
+        if key is None:
+            return {}
+        if key not in self._verdicts:
+            answers = self._answers.get(key, {})
+            self._verdicts[key] = {host: missing for host, missing in answers.items() if missing is not None}
+        return self._verdicts[key]
 
-    async def ask(self, hosts: Iterable[str], guests: Iterable[DomainFacts]) -> None:
-        """Ask every host about every kind of guest CPU it has not answered yet; returns when all have."""
+    async def ask(self, hosts: Collection[str], guests: Iterable[DomainFacts]) -> None:
+        """Ask these hosts about every kind of guest CPU they have not answered yet; returns when they have."""
         kinds = {key: facts for facts in guests if (key := _guest_cpu(facts)) is not None}
-        for host in hosts:
-            for key, facts in kinds.items():
-                if key not in self._answers.get(host, {}) and (host, key) not in self._asking:
-                    self._asking[host, key] = asyncio.create_task(self._ask(host, key, facts))
-        waiting = [task for (host, key), task in self._asking.items() if key in kinds]
+        for key, facts in kinds.items():
+            for host in hosts:
+                if host not in self._answers.get(key, {}) and (host, key) not in self._asking:
+                    self._begin(host, key, facts)
+        # Other hosts may take their time.
+        waiting = [task for (host, key), task in self._asking.items() if host in hosts and key in kinds]
         if waiting:
-            await asyncio.gather(*waiting, return_exceptions=True)
+            await asyncio.wait(waiting)
 
     def forget(self, host: str) -> None:
         """The host came back or went away: it may have another CPU, kernel or QEMU now."""
-        self._answers.pop(host, None)
+        for (asked, _), task in self._asking.items():
+            if asked == host:
+                task.cancel()
+        self._asking = {key: task for key, task in self._asking.items() if key[0] != host}
+        for answers in self._answers.values():
+            answers.pop(host, None)
+        self._verdicts.clear()
+        self._changed()
 
     def forget_all_but(self, guests: Iterable[DomainFacts]) -> None:
         """Drop the answers about guest CPUs that no VM has any more."""
         kinds = {_guest_cpu(facts) for facts in guests}
-        for answers in self._answers.values():
-            for key in answers.keys() - kinds:
-                del answers[key]
+        for key in self._answers.keys() - kinds:
+            del self._answers[key]
+        for key in self._verdicts.keys() - kinds:
+            del self._verdicts[key]
 
     async def close(self) -> None:
         """End what is being asked."""
-        tasks = list(self._asking.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._asking.values())
+
+    def _begin(self, host: str, key: GuestCpu, facts: DomainFacts) -> None:
+        task = asyncio.create_task(self._ask(host, key, facts), name=f"cpu-question-{host}")
+        self._asking[host, key] = task
+        task.add_done_callback(lambda done: self._asked(host, key, done))
+
+    def _asked(self, host: str, key: GuestCpu, task: asyncio.Task[None]) -> None:
+        if self._asking.get((host, key)) is task:
+            del self._asking[host, key]
 
     async def _ask(self, host: str, key: GuestCpu, facts: DomainFacts) -> None:
         try:
@@ -60,9 +89,11 @@ class CpuCompatibility:
         except HypervisorError:
             # Not an answer: asked again at the next look.
             return
-        finally:
-            del self._asking[host, key]
-        self._answers.setdefault(host, {})[key] = missing
+        except Exception:
+            log.exception("a host's answer about a guest CPU could not be read", host=host)
+            missing = None
+        self._answers.setdefault(key, {})[host] = missing
+        self._verdicts.pop(key, None)
         self._changed()
 
 

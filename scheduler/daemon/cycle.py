@@ -3,17 +3,15 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
 
 from ..cluster.model import Snapshot, Vm
-from ..cluster.reason import Reason
 from ..operations.clock import Clock
 from ..operations.gate import Gate
-from ..operations.history import texts
-from ..operations.journal import Journal
+from ..operations.journal import Journal, JournalError
 from ..operations.migration import MigrationRequest, Migrations
 from ..operations.records import Decision, Recommendation, RecommendationState, Trigger
 from ..operations.settings import Mode
@@ -22,11 +20,16 @@ from ..planner.balance import plan
 from ..planner.plan import Plan, Step
 from ..planner.settings import PlannerSettings
 from .autostart import Autostart
+from .cycle_account import Account, Outcome, account
 from .herald import Herald
 from .observer import Observer
 from .view import View
+from .waiting import happens
 
 log = structlog.get_logger(__name__)
+
+STUCK_S = 20.0
+"""How much longer than its waits and its planning a round of the loop may take before it counts as stuck."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +43,6 @@ class CycleSettings:
     event_debounce_s: float
     mode_of: Callable[[Vm], Mode]
     """The mode that holds for a VM."""
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """What became of a plan's steps."""
-
-    begun: list[Step] = field(default_factory=list)
-    recommended: list[Step] = field(default_factory=list)
-    watched: list[Step] = field(default_factory=list)
-    held: list[tuple[Step, tuple[Reason, ...]]] = field(default_factory=list)
 
 
 class Cycle:
@@ -71,8 +64,8 @@ class Cycle:
         self.settings = settings
         self.last: Decision | None = None
         self.recommendations_pending = 0
-        self.alive_at_s = clock.monotonic()
-        """When the loop last came round; the watchdog goes by it."""
+        self.planning = False
+        """Whether a plan is being made, in the worker thread."""
         self._observer = observer
         self._view = view
         self._gate = gate
@@ -82,7 +75,22 @@ class Cycle:
         self._herald = herald
         self._clock = clock
         self._count = 0
-        self._planning = ThreadPoolExecutor(1, thread_name_prefix="plan")
+        self._told: object = None
+        """The gist of the last decision that was news."""
+        self._alive_at_s = clock.monotonic()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="plan")
+
+    @property
+    def sentence(self) -> str:
+        """What the last cycle did, or why it did nothing."""
+        return "no cycle yet" if self.last is None else self.last.sentence
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the loop should have come round by now and has not."""
+        settings = self.settings
+        patience_s = settings.sample_interval_s + settings.event_debounce_s + settings.planner.time_limit_seconds
+        return self._clock.monotonic() - self._alive_at_s > patience_s + STUCK_S
 
     async def run(self) -> None:
         """Cycle until cancelled."""
@@ -90,13 +98,13 @@ class Cycle:
         try:
             while True:
                 happened = await self._wait_for_event()
-                self.alive_at_s = self._clock.monotonic()
+                self._alive_at_s = self._clock.monotonic()
                 contended = self._view.judge_contention(self.settings.planner)
-                if happened or contended or self.alive_at_s >= sweep_at_s:
+                if happened or contended or self._alive_at_s >= sweep_at_s:
                     await self.once()
                     sweep_at_s = self._clock.monotonic() + self.settings.sweep_interval_s
         finally:
-            self._planning.shutdown(wait=False, cancel_futures=True)
+            self._worker.shutdown(wait=False, cancel_futures=True)
 
     async def once(self) -> Decision:
         """One cycle. An error in it is told and journalled, and the next cycle comes all the same."""
@@ -106,59 +114,49 @@ class Cycle:
         started_s = self._clock.monotonic()
         with structlog.contextvars.bound_contextvars(cycle=cycle):
             try:
-                decision, ok = await self._decide_and_act(cycle, wall), True
+                found, ok = await self._decide_and_act(cycle, wall), True
             except Exception as error:
-                log.exception("cycle failed")
-                decision, ok = Decision(cycle=cycle, at=wall, kind="error", sentence=f"cycle failed: {error!r}"), False
-            await self._tell(decision, self._clock.monotonic() - started_s, ok=ok)
-        return decision
+                sentence = f"cycle failed: {error!r}"
+                # The traceback once, not at every cycle that fails alike.
+                (log.debug if sentence == self._told else log.exception)("cycle failed", exc_info=True)
+                found, ok = _plain(cycle, wall, "error", sentence), False
+            await self._tell(found, self._clock.monotonic() - started_s, ok=ok)
+        return found.decision
 
     async def _wait_for_event(self) -> bool:
         """Wait for an event or the next look at the load; whether it was an event. A burst of events is one."""
         changed = self._observer.changed
-        try:
-            await asyncio.wait_for(changed.wait(), self.settings.sample_interval_s)
-        except TimeoutError:
+        if not await happens(changed, self.settings.sample_interval_s, self._clock):
             return False
-        await asyncio.sleep(self.settings.event_debounce_s)
+        await self._clock.sleep(self.settings.event_debounce_s)
         changed.clear()
         return True
 
-    async def _decide_and_act(self, cycle: str, wall: float) -> Decision:
+    async def _decide_and_act(self, cycle: str, wall: float) -> Account:
         if not self._observer.all_heard:
-            return Decision(cycle=cycle, at=wall, kind="quiet", sentence="waiting to hear of every host")
-        placed = await self._autostart.place_new(cycle, self.settings.mode)
+            return _plain(cycle, wall, "quiet", "waiting to hear of every host")
+        self._observer.forget_gone()
+        asked = await self._autostart.look(self._view.snapshot(), cycle, self.settings.mode_of)
         snapshot = self._view.snapshot()
         found = await self._plan(snapshot)
         outcome = await self._pass_gate(cycle, snapshot, found)
         await self._recommend(cycle, wall, outcome.recommended)
-        return Decision(
-            cycle=cycle,
-            at=wall,
-            kind=_kind(found, outcome, acted=bool(placed)),
-            sentence="; ".join([*placed, _sentence(found, outcome)]),
-            plan=found.as_dict(),
-            refused=tuple(
-                {
-                    "vm": step.vm,
-                    "source": step.source,
-                    "destination": step.destination,
-                    "reasons": [reason.as_dict() for reason in reasons],
-                }
-                for step, reasons in outcome.held
-            ),
-        )
+        return account(cycle, wall, asked, found, outcome)
 
     async def _plan(self, snapshot: Snapshot) -> Plan:
         """Plan in a worker thread: the loop must go on hearing events."""
         settings, clock = self.settings.planner, self._clock.monotonic
-        return await asyncio.get_running_loop().run_in_executor(
-            self._planning, lambda: plan(snapshot, settings, clock=clock)
-        )
+        self.planning = True
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._worker, lambda: plan(snapshot, settings, clock=clock)
+            )
+        finally:
+            self.planning = False
 
-    async def _pass_gate(self, cycle: str, snapshot: Snapshot, found: Plan) -> _Outcome:
+    async def _pass_gate(self, cycle: str, snapshot: Snapshot, found: Plan) -> Outcome:
         """Begin what may be begun. Only the first batch: the next is planned anew, on what is true by then."""
-        outcome = _Outcome()
+        outcome = Outcome()
         vms = {vm.uuid: vm for vm in snapshot.vms}
         for step in found.steps:
             mode = self.settings.mode_of(vms[step.uuid])
@@ -214,43 +212,21 @@ class Cycle:
                 )
             )
 
-    async def _tell(self, decision: Decision, seconds: float, *, ok: bool) -> None:
-        news = self.last is None or decision.kind != "quiet" or decision.sentence != self.last.sentence
-        self.last = decision
-        if news and ok:
-            await self._journal.add_decision(decision)
-        self._herald.cycle(decision, seconds, ok=ok, news=news)
+    async def _tell(self, found: Account, seconds: float, *, ok: bool) -> None:
+        news = found.gist != self._told
+        self.last, self._told = found.decision, found.gist
+        self._herald.cycle(found.decision, seconds, ok=ok, news=news)
+        if news:
+            try:
+                await self._journal.add_decision(found.decision)
+            except JournalError as error:
+                log.warning("a decision is not journalled", error=str(error))
+
+
+def _plain(cycle: str, wall: float, kind: str, sentence: str) -> Account:
+    return Account(decision=Decision(cycle=cycle, at=wall, kind=kind, sentence=sentence), gist=sentence)
 
 
 def trigger_of(step: Step) -> Trigger:
     """Why a step is made, as a metric label."""
     return Trigger.RULE if step.reason.code == repair.CODE else Trigger.BALANCE
-
-
-def _kind(found: Plan, outcome: _Outcome, *, acted: bool) -> str:
-    if outcome.begun or acted:
-        return "plan"
-    if outcome.recommended:
-        return "recommend"
-    if outcome.held or found.unmoved:
-        return "blocked"
-    return "quiet"
-
-
-def _sentence(found: Plan, outcome: _Outcome) -> str:
-    if not found.steps:
-        return found.summary
-    parts = []
-    if outcome.begun:
-        parts.append(f"moving {_moves(outcome.begun)}")
-    if outcome.recommended:
-        parts.append(f"recommending {_moves(outcome.recommended)}")
-    if outcome.watched:
-        parts.append(f"would move {_moves(outcome.watched)}, but only observes")
-    parts += [f"held back {step.vm} to {step.destination}: {texts(reasons)}" for step, reasons in outcome.held[:3]]
-    return "; ".join(parts) or found.summary
-
-
-def _moves(steps: list[Step]) -> str:
-    shown = ", ".join(f"{step.vm} {step.source} -> {step.destination} ({step.reason.text})" for step in steps[:3])
-    return shown if len(steps) <= 3 else f"{shown} and {len(steps) - 3} more"

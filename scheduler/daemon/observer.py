@@ -4,8 +4,8 @@ Events are hints, looks are truth: an event only makes the next look come at onc
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -17,12 +17,17 @@ from ..cluster.model import Snapshot, VmState
 from ..cluster.observation import DomainFacts, DomainObservation, Event, EventKind, HostObservation
 from ..cluster.ports import HypervisorCluster, HypervisorError
 from ..cluster.rules import Rules
+from ..operations.clock import Clock
 from .compatibility import CpuCompatibility
+from .waiting import end, happens
+from .whereabouts import Whereabouts
 
 log = structlog.get_logger(__name__)
 
 EVENT_COALESCE_S = 0.05
 """A burst of events (a migration sends a dozen) makes one look."""
+SNAPSHOT_HOLDS_S = 1.0
+"""Demand and staleness change little in so long; a new look makes a new snapshot at once."""
 FIRST_LOOK_PATIENCE_S = 8.0
 """A new host may take so long to connect before it counts as unreachable."""
 
@@ -74,54 +79,59 @@ class _Watch:
     reachable: bool | None = None
     """None: not known yet."""
     detail: str = "never seen yet"
+    """Why the last look failed; empty when it did not."""
 
 
 class Observer:
     """The latest look at every host, the demand windows, and the snapshot made of them."""
 
     def __init__(
-        self,
-        cluster: HypervisorCluster,
-        witness: Witness,
-        settings: ObserverSettings,
-        clock: Callable[[], float],
+        self, cluster: HypervisorCluster, witness: Witness, settings: ObserverSettings, clock: Clock
     ) -> None:
         self.settings = settings
         self.rules = Rules()
-        self.demand = DemandBook()
         self.changed = asyncio.Event()
         """Set when something happened that a cycle should look at."""
         self.heard = asyncio.Event()
         """Set once every host was seen, or found to be unreachable."""
         self._cluster = cluster
+        # From now on, so that nothing is missed that happens while hosts are being connected.
+        self._events = cluster.events()
         self._witness = witness
         self._clock = clock
         self._watches: dict[str, _Watch] = {}
-        self._whereabouts: dict[str, tuple[str, float]] = {}
-        self._compatibility = CpuCompatibility(cluster, lambda: None)
+        self._demand = DemandBook()
+        self._whereabouts = Whereabouts()
+        self._compatibility = CpuCompatibility(cluster, self._snapshots_are_old)
+        self._snapshots: dict[float, Snapshot] = {}
+        """Those made since the last look, by the time that demand was taken over."""
+        self._snapshots_made_at_s = 0.0
 
     def watch(self, host: WatchedHost) -> None:
         """Begin to look at a host, or take over what the config now says of it."""
+        self._snapshots_are_old()
         if host.name in self._watches:
             self._watches[host.name].host = host
             return
-        watch = self._watches[host.name] = _Watch(host, self._clock())
+        watch = self._watches[host.name] = _Watch(host, self._clock.monotonic())
         watch.task = asyncio.create_task(self._keep_looking(watch), name=f"look-{host.name}")
 
     async def unwatch(self, name: str) -> None:
         """Stop looking at a host and forget it."""
-        await _end(self._watches.pop(name).task)
+        watch = self._watches.pop(name)
         self._compatibility.forget(name)
+        self._whereabouts.lost(name)
+        self._news()
+        await end(watch.task)
 
     async def close(self) -> None:
         """Stop looking at all."""
-        for watch in self._watches.values():
-            await _end(watch.task)
+        await end(*(watch.task for watch in self._watches.values()))
         await self._compatibility.close()
 
     async def follow_events(self) -> None:
         """Take in what the hypervisors tell, until cancelled."""
-        async for event in self._cluster.events():
+        async for event in self._events:
             watch = self._watches.get(event.host)
             if watch is None:
                 continue
@@ -136,7 +146,7 @@ class Observer:
 
     @property
     def names(self) -> list[str]:
-        """All hosts, in the config's order."""
+        """All hosts, in the order in which they were configured."""
         return list(self._watches)
 
     def detail(self, host: str) -> str:
@@ -147,7 +157,7 @@ class Observer:
     def age_s(self, host: str) -> float | None:
         """How old the latest look at a host is."""
         observation = self._watches[host].observation
-        return None if observation is None else self._clock() - observation.monotonic_s
+        return None if observation is None else self._clock.monotonic() - observation.monotonic_s
 
     @property
     def all_heard(self) -> bool:
@@ -159,31 +169,26 @@ class Observer:
         """Whether every host answers."""
         return all(watch.reachable for watch in self._watches.values())
 
-    def snapshot(
-        self,
-        *,
-        cordoned: Collection[str] = (),
-        contended_seconds: Mapping[str, float] | None = None,
-        recent_s: float | None = None,
-    ) -> Snapshot:
-        """The cluster as last seen. `recent_s` overrides over what time demand is taken (0: the last two looks)."""
-        return assemble(
-            datetime.now(UTC),
-            [self._input(watch, cordoned, contended_seconds or {}) for watch in self._watches.values()],
-            self.demand,
-            Windows(
-                now_s=self._clock(),
-                recent_s=self.settings.recent_s if recent_s is None else recent_s,
-                stale_after_s=self.settings.stale_after_s,
-            ),
-            self.rules,
-            self._compatibility.verdicts,
-        )
+    def snapshot(self, *, recent_s: float | None = None) -> Snapshot:
+        """The cluster as last seen, at most a second ago.
+
+        `recent_s` overrides over what time demand is taken (0: the last two looks).
+        """
+        recent_s = self.settings.recent_s if recent_s is None else recent_s
+        now_s = self._clock.monotonic()
+        if now_s - self._snapshots_made_at_s >= SNAPSHOT_HOLDS_S:
+            self._snapshots_are_old()
+        if not self._snapshots:
+            self._snapshots_made_at_s = now_s
+        if recent_s not in self._snapshots:
+            self._snapshots[recent_s] = self._assembled(now_s, recent_s)
+        return replace(self._snapshots[recent_s], rules=self.rules)
 
     async def look(self, *hosts: str) -> None:
-        """Look at these hosts now, and have the CPU questions about what runs on them answered by all of them."""
-        await asyncio.gather(*(self._look(self._watches[host]) for host in hosts if host in self._watches))
-        await self._compatibility.ask((host for host in hosts if host in self._watches), self._guests())
+        """Look at these hosts now, and have the CPU questions about all guests answered by them."""
+        known = [host for host in hosts if host in self._watches]
+        await asyncio.gather(*(self._look(self._watches[host]) for host in known))
+        await self._compatibility.ask([host for host in known if self._is_reachable(host)], self._guests())
 
     def asking_for_placement(self) -> dict[str, bool]:
         """VMs whose metadata asks the daemon to place and start them, by UUID: whether they are active already.
@@ -205,90 +210,98 @@ class Observer:
         """All VMs seen anywhere."""
         return {domain.uuid for domain in self._domains()}
 
+    def forget_gone(self) -> None:
+        """Drop what is remembered of VMs that are nowhere any more; a host that cannot be heard may have them."""
+        if self.all_reachable:
+            uuids = self.defined_uuids()
+            self._demand.forget_all_but(uuids)
+            self._whereabouts.forget_all_but(uuids)
+            self._compatibility.forget_all_but(self._guests())
+
+    def _assembled(self, now_s: float, recent_s: float) -> Snapshot:
+        hosts = [
+            HostInput(
+                name=watch.host.name,
+                reachable=bool(watch.reachable),
+                observation=watch.observation,
+                reserved_memory_mib=watch.host.reserved_memory_mib,
+                labels=watch.host.labels,
+            )
+            for watch in self._watches.values()
+        ]
+        windows = Windows(now_s=now_s, recent_s=recent_s, stale_after_s=self.settings.stale_after_s)
+        taken_at = datetime.fromtimestamp(self._clock.wall(), UTC)
+        return assemble(taken_at, hosts, self._demand, windows, self.rules, self._compatibility.verdicts)
+
+    def _snapshots_are_old(self) -> None:
+        self._snapshots.clear()
+
     def _domains(self) -> list[DomainObservation]:
         return [domain for watch in self._watches.values() if watch.observation for domain in watch.observation.domains]
 
     def _guests(self) -> Sequence[DomainFacts]:
         return [domain.facts for domain in self._domains() if not domain.incoming]
 
-    def _input(self, watch: _Watch, cordoned: Collection[str], contended_seconds: Mapping[str, float]) -> HostInput:
-        host = watch.host
-        return HostInput(
-            name=host.name,
-            reachable=bool(watch.reachable),
-            observation=watch.observation,
-            reserved_memory_mib=host.reserved_memory_mib,
-            cordoned=host.name in cordoned,
-            contended_seconds=contended_seconds.get(host.name, 0.0),
-            labels=host.labels,
-        )
+    def _is_reachable(self, host: str) -> bool:
+        return host in self._watches and bool(self._watches[host].reachable)
 
     async def _keep_looking(self, watch: _Watch) -> None:
         while True:
-            await self._look(watch)
-            await self._compatibility.ask([watch.host.name], self._guests())
+            await self.look(watch.host.name)
             interval_s = self.settings.sample_interval_s
             if watch.reachable is None:
                 interval_s = min(interval_s, FIRST_LOOK_PATIENCE_S)
-            try:
-                await asyncio.wait_for(watch.wake.wait(), interval_s)
-                await asyncio.sleep(EVENT_COALESCE_S)
-            except TimeoutError:
-                pass
+            if await happens(watch.wake, interval_s, self._clock):
+                await self._clock.sleep(EVENT_COALESCE_S)
             watch.wake.clear()
 
     async def _look(self, watch: _Watch) -> None:
+        name = watch.host.name
         try:
-            observation = await self._cluster.observe(watch.host.name)
-        except HypervisorError as error:
-            if watch.reachable is not None or self._clock() - watch.since_s >= FIRST_LOOK_PATIENCE_S:
-                self._lost(watch, error.text)
+            observation = await self._cluster.observe(name)
+            if self._watches.get(name) is watch:
+                self._take_in(watch, observation)
             return
+        except HypervisorError as error:
+            failure = error.text
         except Exception as error:
             # A host that says something nobody foresaw must not take the others down with it.
-            log.exception("host could not be read", host=watch.host.name)
-            self._lost(watch, f"what it says could not be read: {error!r}")
-            return
+            failure = f"what it says could not be read: {error!r}"
+            if failure != watch.detail:
+                log.exception("host could not be read", host=name)
+        starting = watch.reachable is None and self._clock.monotonic() - watch.since_s < FIRST_LOOK_PATIENCE_S
+        if starting:
+            watch.detail = failure
+        elif self._watches.get(name) is watch:
+            self._lost(watch, failure)
+
+    def _take_in(self, watch: _Watch, observation: HostObservation) -> None:
         if watch.observation is not None and observation.monotonic_s < watch.observation.monotonic_s:
             return
         watch.observation = observation
-        self.demand.record(observation)
-        self._note_whereabouts(observation)
+        self._snapshots_are_old()
+        self._demand.record(observation)
+        moved, in_doubt = self._whereabouts.note(observation)
+        for host in in_doubt & self._watches.keys():
+            self._watches[host].wake.set()
+        for one in moved:
+            self._witness.on_moved(one.uuid, one.vm, one.source, one.destination)
+        watch.detail = ""
         if not watch.reachable:
-            watch.reachable, watch.detail = True, ""
-            self._witness.on_reachable(watch.host.name, reachable=True, detail="")
+            watch.reachable = True
+            self._witness.on_reachable(observation.host, reachable=True, detail="")
             self._news()
 
     def _lost(self, watch: _Watch, detail: str) -> None:
         watch.detail = detail
         if watch.reachable is not False:
             watch.reachable = False
+            self._whereabouts.lost(watch.host.name)
             self._witness.on_reachable(watch.host.name, reachable=False, detail=detail)
             self._news()
 
     def _news(self) -> None:
+        self._snapshots_are_old()
         self.changed.set()
         if self.all_heard:
             self.heard.set()
-
-    def _note_whereabouts(self, observation: HostObservation) -> None:
-        for domain in observation.domains:
-            if domain.state is VmState.STOPPED or domain.incoming:
-                continue
-            known, since_s = self._whereabouts.get(domain.uuid, (observation.host, 0.0))
-            if observation.monotonic_s < since_s:
-                continue
-            self._whereabouts[domain.uuid] = (observation.host, observation.monotonic_s)
-            if known != observation.host:
-                self._witness.on_moved(domain.uuid, domain.name, known, observation.host)
-                self._wake(known)
-
-    def _wake(self, host: str) -> None:
-        if host in self._watches:
-            self._watches[host].wake.set()
-
-
-async def _end(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

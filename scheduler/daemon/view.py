@@ -1,10 +1,12 @@
 """The cluster as decisions see it: what was last seen, laid over with what is under way and what people said."""
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from ..cluster.hold import ContentionClock
-from ..cluster.model import HostState, Snapshot
+from ..cluster.model import Host, HostState, Snapshot
 from ..filters.view import View as Arrays
+from ..operations.clock import Clock
 from ..operations.gate import Gate
 from ..planner.load import Load
 from ..planner.settings import PlannerSettings
@@ -14,9 +16,7 @@ from .observer import Observer
 class View:
     """Makes the snapshots that everything is decided on. `cordoned` tells which hosts people took out of service."""
 
-    def __init__(
-        self, observer: Observer, gate: Gate, cordoned: Callable[[], Collection[str]], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, observer: Observer, gate: Gate, cordoned: Callable[[], Collection[str]], clock: Clock) -> None:
         self._observer = observer
         self._gate = gate
         self._cordoned = cordoned
@@ -25,13 +25,7 @@ class View:
 
     def snapshot(self) -> Snapshot:
         """The cluster now."""
-        now_s = self._clock()
-        hosts = self._observer.names
-        seen = self._observer.snapshot(
-            cordoned=self._cordoned(),
-            contended_seconds={host: self._contention.seconds(host, now_s) for host in hosts},
-        )
-        return self._gate.overlay(seen)
+        return self._laid_over(self._observer.snapshot())
 
     async def refresh(self, *hosts: str) -> Snapshot:
         """The cluster with a fresh look at these hosts."""
@@ -43,19 +37,33 @@ class View:
 
         A mean over a longer time would still show a spike when it is over, and so outlast the hold.
         """
-        now_s = self._clock()
-        latest = self._gate.overlay(self._observer.snapshot(cordoned=self._cordoned(), recent_s=0.0))
+        now_s = self._clock.monotonic()
+        latest = self._laid_over(self._observer.snapshot(recent_s=0.0))
         judged = {host.name for host in latest.hosts if host.state is not HostState.UNREACHABLE and not host.stale}
         self._contention.update(now_s, _contended(latest, settings), judged)
         for host in latest.hosts:
-            if any(self._gate.slots(host.name)):
+            # Of a host that is not seen there is no evidence; what moves to or from one changes its load.
+            if host.name not in judged or any(self._gate.slots(host.name)):
                 self._contention.restart(host.name, now_s)
         return any(self._contention.seconds(host, now_s) >= settings.hold_seconds for host in judged)
 
     def restart_contention(self, *hosts: str) -> None:
         """What runs on these hosts has changed: contention must show anew before it is acted on again."""
         for host in hosts:
-            self._contention.restart(host, self._clock())
+            self._contention.restart(host, self._clock.monotonic())
+
+    def _laid_over(self, seen: Snapshot) -> Snapshot:
+        now_s, cordoned = self._clock.monotonic(), self._cordoned()
+
+        def host(seen: Host) -> Host:
+            maintained = seen.name in cordoned and seen.state is HostState.UP
+            return replace(
+                seen,
+                state=HostState.MAINTENANCE if maintained else seen.state,
+                contended_seconds=self._contention.seconds(seen.name, now_s),
+            )
+
+        return self._gate.overlay(replace(seen, hosts=tuple(map(host, seen.hosts))))
 
 
 def _contended(snapshot: Snapshot, settings: PlannerSettings) -> set[str]:

@@ -85,7 +85,7 @@ class Inventory:
         """The host and all its domains, active and inactive."""
         now_s = time.monotonic()
         host = self._read_host(connection, now_s)
-        cpu_ns = statistics.host_cpu_ns(connection)
+        cpu_busy_ns = statistics.host_cpu_busy_ns(connection)
         memory = statistics.host_memory_mib(connection)
         all_stats = connection.getAllDomainStats(statistics.DOMAIN_GROUPS, statistics.NOWAIT)
         # After the statistics: a domain defined just now must not be taken for one without a definition.
@@ -104,8 +104,7 @@ class Inventory:
             monotonic_s=now_s,
             facts=host.facts if memory is None else replace(host.facts, memory_mib=int(memory[0])),
             domains=tuple(domains),
-            cpu_busy_ns=None if cpu_ns is None else cpu_ns[0],
-            cpu_total_ns=None if cpu_ns is None else cpu_ns[1],
+            cpu_busy_ns=cpu_busy_ns,
             memory_available_mib=None if memory is None else memory[1],
         )
 

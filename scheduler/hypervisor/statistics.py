@@ -52,18 +52,15 @@ def memory_used_mib(stats: Stats) -> float | None:
     return (rss_kib if current_kib is None else min(rss_kib, current_kib)) / 1024
 
 
-def host_cpu_ns(connection: Connection) -> tuple[int, int] | None:
-    """CPU time of the host summed over its CPUs since it booted: busy and total."""
+def host_cpu_busy_ns(connection: Connection) -> int | None:
+    """CPU time that the host has spent on anything since it booted, summed over its CPUs."""
     try:
         times = connection.getCPUStats(libvirt.VIR_NODE_CPU_STATS_ALL_CPUS)
     except LibvirtError as error:
         _raise_unless_unsupported(error)
         return None
-    parts = {key: times[key] for key in ("kernel", "user", "intr", "idle", "iowait") if key in times}
-    if "idle" not in parts:
-        return None
-    total = sum(parts.values())
-    return total - parts["idle"] - parts.get("iowait", 0), total
+    parts = [times[key] for key in ("kernel", "user", "intr") if key in times]
+    return sum(parts) if parts else None
 
 
 def host_memory_mib(connection: Connection) -> tuple[float, float] | None:

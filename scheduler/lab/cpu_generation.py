@@ -25,7 +25,12 @@ CAPABILITIES = "qemu/capabilities"
 
 def probe_key() -> str:
     """Names all that a probe of QEMU depends on: a kept probe is good while this stays the same."""
-    facts = [platform.release(), platform.version(), Path("/proc/cpuinfo").read_text().partition("\n\n")[0]]
+    facts = [
+        "without KVM",
+        platform.release(),
+        platform.version(),
+        Path("/proc/cpuinfo").read_text().partition("\n\n")[0],
+    ]
     facts += [f"{path} {Path(path).stat().st_ctime_ns}" for path in _PROBED if Path(path).exists()]
     facts = [line for fact in facts for line in fact.splitlines() if "MHz" not in line]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]

@@ -36,14 +36,20 @@ _REAPER = Path(__file__).with_name("reaper.py")
 _MAX_SOCKET_PATH_BYTES = 107
 _SERVES_WITHIN_SECONDS = 60
 
-# /run is mounted last: it may hold the files the other lines mount. The group is joined before anything else because
-# `ip netns exec` mounts a fresh /sys without control groups; libvirtd, seeing none, leaves its guests in this one.
+# libvirtd takes a KVM that it may open for one that works, and tells of the machine's own CPU instead of the host's.
+# What is mounted read-only not even root may open. /run is mounted last: it may hold what is mounted before. The group
+# is joined before anything else because `ip netns exec` mounts a fresh /sys without control groups; libvirtd, seeing
+# none, leaves its guests in this one.
 _START = """
 group=$1 namespace=$2; shift 2
 echo $$ > "$group/cgroup.procs"
 exec ip netns exec "$namespace" unshare --mount --uts --propagation private sh -ec '
   folder=$1 name=$2 python=$3 reaper=$4; shift 4
   while [ $# -gt 0 ]; do mount --bind "$folder/$1" "$2"; shift 2; done
+  if [ -e /dev/kvm ]; then
+    mount --bind "$folder/no-kvm" /dev/kvm
+    mount -o remount,bind,ro /dev/kvm
+  fi
   hostname "$name"
   cd /
   exec > "$folder/log/libvirtd.log" 2>&1 < /dev/null
@@ -128,6 +134,7 @@ class LabHost:
         for name in _PRIVATE_FOLDERS:
             (self.folder / name).mkdir(parents=True)
         (self.folder / "hosts").write_text(etc_hosts)
+        (self.folder / "no-kvm").touch()
         (self.folder / "etc/libvirtd.conf").write_text(_LIBVIRTD_CONF.format(uuid=self.uuid))
         (self.folder / "etc/qemu.conf").write_text(_QEMU_CONF.format(migration_address=self.migration_address))
         # libvirtd binds its guests to the CPUs it sees, so hosts of one core must not all see the same one.

@@ -1,6 +1,7 @@
 """Keeps every host's reported load and memory true to what its guests really use: `python -m scheduler.lab.meter DIR`.
 
-A host's load is relative to its CPU quota: once its processes have used that up, it reads as fully busy.
+A host's time is that of its CPU quota: once its processes have used that up nothing of it is idle, and it reads as
+fully busy. Busy time is in real seconds, as the counters of its guests are.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class HostMeter:
         used_seconds, resident_mib = self._measure()
         used_share = used_seconds / elapsed_seconds / self._spec.cpu_quota_cores
         busy_share = min(1.0, used_share + injected.cpu_cores / self._spec.cpus)
-        core_seconds = elapsed_seconds * self._spec.cpus
+        core_seconds = elapsed_seconds * self._spec.cpu_quota_cores
         self._busy_seconds += busy_share * core_seconds
         self._idle_seconds += (1 - busy_share) * core_seconds
         text = reported.stat_text(self._cpus, busy_seconds=self._busy_seconds, idle_seconds=self._idle_seconds)

@@ -87,7 +87,6 @@ class SimulatedHost:
     """The part of the memory after which migrating to it breaks off."""
     cpu_verdict_unknown: bool = False
     busy_ns: float = 0.0
-    total_ns: float = 0.0
     counted_until_s: float = 0.0
     next_domain_id: int = 1
 
@@ -115,7 +114,6 @@ class SimulatedHost:
             domain.cpu_time_ns += wanted[domain.uuid] * served * span_ns
             domain.vcpu_delay_ns += wanted[domain.uuid] * (1.0 - served) * span_ns
         self.busy_ns += total * served * span_ns
-        self.total_ns += self.facts.cpus * span_ns
 
     def observed(self, now_s: float) -> HostObservation:
         """What a look shows."""
@@ -129,6 +127,5 @@ class SimulatedHost:
             facts=self.facts,
             domains=tuple(domain.observed() for domain in self.domains.values()),
             cpu_busy_ns=int(self.busy_ns),
-            cpu_total_ns=int(self.total_ns),
             memory_available_mib=max(self.facts.memory_mib - used_mib, 0.0),
         )

@@ -9,7 +9,7 @@ from scheduler.cluster.observation import DomainFacts, DomainObservation, HostFa
 SECOND_NS = 1_000_000_000
 
 
-def look(at_s, *, used_s=None, delay_s=None, host="a", domain_id=1, incoming=False, busy_s=None, total_s=None):
+def look(at_s, *, used_s=None, delay_s=None, host="a", domain_id=1, incoming=False, busy_s=None):
     """A look at one host with one domain `u` that has used and waited for so many seconds of CPU so far."""
     domain = DomainObservation(
         uuid="u",
@@ -28,7 +28,6 @@ def look(at_s, *, used_s=None, delay_s=None, host="a", domain_id=1, incoming=Fal
         facts=HostFacts(cpus=4, memory_mib=1024),
         domains=(domain,),
         cpu_busy_ns=None if busy_s is None else int(busy_s * SECOND_NS),
-        cpu_total_ns=None if total_s is None else int(total_s * SECOND_NS),
     )
 
 
@@ -122,10 +121,15 @@ def test_a_migration_is_no_boot():
     assert book.demand_high_cores("u", now_s=101, percentile=1.0) == pytest.approx(0.5)
 
 
-def test_host_use_is_the_busy_part_of_its_cpus():
-    book = book_of(look(0, busy_s=0, total_s=0), look(10, busy_s=10, total_s=40))
+def test_host_use_is_what_its_cpus_did():
+    book = book_of(look(0, busy_s=100), look(10, busy_s=110))
     assert book.host_used_cores("a", now_s=10, recent_s=60) == pytest.approx(1.0)
     assert book.host_used_cores("b", now_s=10, recent_s=60) is None
+
+
+def test_a_host_never_uses_more_than_its_cpus():
+    book = book_of(look(0, busy_s=0), look(10, busy_s=400))
+    assert book.host_used_cores("a", now_s=10, recent_s=60) == pytest.approx(4.0)
 
 
 def test_vms_that_are_gone_are_forgotten():
