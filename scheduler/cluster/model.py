@@ -97,6 +97,8 @@ class Vm:
 
     Mending a broken must-rule and emptying a host do not care.
     """
+    not_to: Mapping[str, str] = field(default_factory=dict)
+    """Hosts to which balancing does not move it for now, and why: it came from there, a migration to there failed."""
     quarantine: str | None = None
     """Why a person must look at it before anything moves it at all. None: all is well."""
     destination: str | None = None

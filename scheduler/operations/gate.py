@@ -60,8 +60,9 @@ class Gate:
     def overlay(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot as it will be when all that is under way has happened.
 
-        A VM that is being started is active on its host, one that is asked to migrate has its `destination`, and one
-        that automatic moves must leave alone has its `hold`. Reservations that the snapshot shows fulfilled end here.
+        A VM that is being started is active on its host, one that is asked to migrate has its `destination`, one that
+        balancing must leave alone has its `hold`, or in `not_to` the hosts where it must not go. Reservations that the
+        snapshot shows fulfilled end here.
         """
         self._drop_fulfilled(snapshot)
         hosts = {host.name for host in snapshot.hosts}
@@ -177,6 +178,7 @@ class Gate:
             vm,
             destination=booking.destination if booking is not None and on_its_way else vm.destination,
             hold=vm.hold or self.hold(vm),
+            not_to=self._history.closed_hosts(vm.uuid, vm.host or "", self._clock.monotonic(), self.limits),
         )
 
     def _drop_fulfilled(self, snapshot: Snapshot) -> None:

@@ -84,6 +84,16 @@ class MoveHistory:
         failures = self._failures_of_pair.get((source, destination), [])
         return _backoff(f"the last migration from {source} to {destination} failed", failures, now, limits)
 
+    def closed_hosts(self, uuid: str, source: str, now: float, limits: Limits) -> dict[str, str]:
+        """Hosts to which a VM on `source` is not moved automatically for now, and why."""
+        came_from = {move.source for move in self._moved(uuid)}
+        failing = {destination for origin, destination in self._failures_of_pair if origin == source}
+        reasons = {
+            host: self.reverse_ban(uuid, host, now, limits) or self.pair_backoff(source, host, now, limits)
+            for host in came_from | failing
+        }
+        return {host: reason.text for host, reason in reasons.items() if reason is not None}
+
     def budgeted(self, now: float) -> int:
         """Moves of the last hour that count against the hour's budget."""
         return sum(

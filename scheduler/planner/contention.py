@@ -17,6 +17,7 @@ from .load import FloatArray, Load
 from .objective import Budget, Move, Stuck, Term, descend
 from .settings import PlannerSettings
 
+CODE_NOT_NOW = "not_now"
 CODE_CPU_SHORT = "cpu_short"
 CODE_NOT_HELD = "not_held_yet"
 CODE_LIMIT = "limit_reached"
@@ -81,7 +82,9 @@ class Contention:
                 return (Reason(CODE_NO_GAIN, "moving it relieves less than it costs"),)
             return (Reason(CODE_LIMIT, "comes after the limit of this plan"),)
         refused = refusals(load.view, vm)
-        open_to_it = registry.elsewhere(load.view, load.view.need(vm))
+        not_now = load.view.vms[vm].not_to
+        refused += tuple(Reason(CODE_NOT_NOW, f"{name}: {why}") for name, why in sorted(not_now.items()))
+        open_to_it = registry.elsewhere(load.view, load.view.need(vm)) & ~load.closed(rows)[0]
         if open_to_it.any():
             names = [load.view.hosts[index].name for index in np.flatnonzero(open_to_it)]
             text = f"{named(names)}: has no {load.high[vm]:.1f} cores to spare"
@@ -121,6 +124,7 @@ class Contention:
         """Hosts that may take each of `vms` and do not become contended by it, shape (vms, hosts)."""
         fits = registry.static_rows(load.view, vms) & registry.dynamic_rows(load.view, vms)
         fits &= load.host_high + load.high[vms][:, np.newaxis] <= load.room
+        fits &= ~load.closed(vms)
         fits[np.arange(len(vms)), load.view.vm_host[vms]] = False
         return fits
 

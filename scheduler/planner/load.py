@@ -39,6 +39,7 @@ class Load:
         high = [vm.cpu_demand_high_cores or 0.0 for vm in vms]
         self.high: FloatArray = np.maximum(np.array(high, dtype=float), self.demand)
         self.cpus: FloatArray = np.array([host.cpus for host in view.hosts], dtype=float)
+        self._closed = _closed(view)
         self._place_vms()
         self._judge_hosts()
 
@@ -94,6 +95,12 @@ class Load:
         self.judged: BoolArray = self.view.up & ~self.view.stale
         """Hosts that balancing looks at."""
 
+    def closed(self, vms: IntArray) -> BoolArray:
+        """Hosts to which balancing does not move each of `vms` for now, shape (vms, hosts)."""
+        if self._closed is None:
+            return np.zeros((len(vms), len(self.view.hosts)), dtype=bool)
+        return self._closed[vms]
+
     def move(self, vm: int, host: int) -> None:
         """Put that VM on `host`, here and in the view."""
         source = int(self.view.vm_host[vm])
@@ -132,3 +139,14 @@ class Load:
         placed = self.view.vm_host != NOWHERE
         on[placed] = hosts[self.view.vm_host[placed]]
         return np.flatnonzero(on & self.view.active)
+
+
+def _closed(view: View) -> BoolArray | None:
+    """`Load.closed` of all VMs; None when no VM is kept from any host, which is how it mostly is."""
+    if not any(vm.not_to for vm in view.vms):
+        return None
+    closed = np.zeros((len(view.vms), len(view.hosts)), dtype=bool)
+    for index, vm in enumerate(view.vms):
+        for host in vm.not_to.keys() & view.host_index.keys():
+            closed[index, view.host_index[host]] = True
+    return closed

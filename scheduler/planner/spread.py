@@ -37,7 +37,8 @@ class Spread:
         seconds = np.array([predict(vm, settings).seconds for vm in load.view.vms])
         # A gain counts only for what is left of the horizon once the VM has arrived.
         self._lasting: FloatArray = np.maximum(0.0, 1 - seconds / settings.horizon_seconds)
-        self._static = registry.static_rows(load.view, np.arange(len(load.view.vms)))
+        every = np.arange(len(load.view.vms))
+        self._static = registry.static_rows(load.view, every) & ~load.closed(every)
 
     def terms(self, load: Load) -> tuple[Term, ...]:
         """The standard deviation of each resource's use, 0 to 1."""

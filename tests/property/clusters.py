@@ -68,6 +68,7 @@ def _vm(random: Random, index: int, names: list[str]) -> Vm:
         networks=_mostly(random, frozenset(), _some(random, NETWORKS)),
         movable=random.random() < 0.9,
         hold=_mostly(random, None, "cooldown"),
+        not_to=_mostly(random, {}, {"host0": "came from there"}),
         quarantine=_mostly(random, None, "runs twice"),
         destination=_mostly(random, None, None, random.choice(names)) if state is VmState.RUNNING else None,
     )

@@ -185,6 +185,7 @@ def test_what_must_stay_stays(objective: Objective, snapshot: Snapshot) -> None:
         assert not source.stale
         if step.reason.code != "repair":
             assert vm.hold is None
+            assert step.destination not in vm.not_to
             assert vm.cpu_demand_cores is not None
     pinned = replace(snapshot, rules=Rules(pins=tuple(Pin(vm.uuid, (vm.host or "",)) for vm in snapshot.vms)))
     assert planned(pinned, objective).steps == ()

@@ -110,6 +110,13 @@ def test_what_a_guest_uses_while_it_boots_is_no_peak():
     assert book.demand_high_cores("u", now_s=100, percentile=1.0) == pytest.approx(0.04)
 
 
+def test_a_vm_is_starting_for_a_minute_wherever_it_goes():
+    book = book_of(look(0, used_s=0), look(50, used_s=1, host="b", domain_id=7))
+    assert book.starting("u", now_s=59)
+    assert not book.starting("u", now_s=60)
+    assert not book.starting("unknown", now_s=0)
+
+
 def test_a_migration_is_no_boot():
     book = book_of(
         look(0, used_s=0),

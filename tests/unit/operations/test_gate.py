@@ -79,6 +79,18 @@ async def test_no_move_back_where_it_came_from(gate, clock):
     assert codes(gate, source="node2", destination="node1") == []
 
 
+async def test_the_overlay_says_where_a_vm_must_not_go_so_that_plans_go_round(gate, clock):
+    moved(gate, source="node2", destination="node1")
+    moved(gate, uuid="b", source="node1", destination="node3", success=False)
+    (seen,) = gate.overlay(snapshot(vm(host="node1"))).vms
+    assert seen.not_to == {
+        "node2": "came from node2, not back for 6.0 h",
+        "node3": "the last migration from node1 to node3 failed, tried again in 5 min",
+    }
+    await clock.advance(6 * HOUR)
+    assert gate.overlay(snapshot(vm(host="node1"))).vms[0].not_to == {}
+
+
 async def test_a_drained_host_may_get_its_vms_back(gate, clock):
     moved(gate, trigger=Trigger.DRAIN)
     await clock.advance(HOUR)

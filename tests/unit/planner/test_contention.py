@@ -151,3 +151,13 @@ def test_nothing_is_left_to_do_afterwards() -> None:
     after = apply_plan(snapshot, planned(snapshot))
     again = planned(after)
     assert (again.steps, again.score_before) == ((), 0)
+
+
+def test_a_host_that_a_vm_must_not_go_to_now_is_gone_round() -> None:
+    banned = {"b": "came from b, not back for 6 h"}
+    vms = [busy(f"web{n}", "a", not_to=banned) for n in range(3)]
+    made = planned(cluster([host("a", cpus=4), host("b"), host("c")], vms))
+    assert {step.destination for step in made.steps} == {"c"}
+    stuck = planned(cluster([host("a", cpus=4), host("b")], vms))
+    assert stuck.steps == ()
+    assert [str(reason) for reason in stuck.unmoved[0].reasons] == ["b: came from b, not back for 6 h (not_now)"]
