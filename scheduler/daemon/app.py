@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import fcntl
+import os
 import signal
 import sys
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import structlog
@@ -12,7 +15,7 @@ from ..cluster.ports import HypervisorCluster
 from ..config.loading import DEFAULT_PATH, ConfigError, load
 from ..config.models import Config
 from ..hypervisor.cluster import LibvirtCluster
-from ..operations.clock import SystemClock
+from ..operations.clock import Clock, SystemClock
 from ..operations.journal import Journal, JournalError
 from ..web.app import create_app
 from ..web.control import ControlError
@@ -22,10 +25,12 @@ from .notify import Notifier
 
 log = structlog.get_logger(__name__)
 
-STUCK_S = 20.0
-"""A cycle loop that has not come round for so long, beside its sample interval, is stuck: the watchdog may bite."""
 BAD_INPUT = 2
 FAILED = 1
+
+
+class StateError(Exception):
+    """The state directory cannot be used; the text says why."""
 
 
 class _StopError(Exception):
@@ -40,32 +45,39 @@ def run(config_path: Path | None) -> int:
         sys.stderr.writelines(f"{problem}\n" for problem in error.problems)
         return BAD_INPUT
     path = config_path or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
+    code = 0
     try:
         asyncio.run(serve(config, path, LibvirtCluster(map(str, config.shared_directories)), Notifier()))
-    except (JournalError, ListenError, OSError) as error:
-        sys.stderr.write(f"virt-scheduler: {error}\n")
-        return FAILED
-    return 0
+    except* (StateError, JournalError, ListenError, OSError) as errors:
+        sys.stderr.writelines(f"virt-scheduler: {one}\n" for one in _each(errors))
+        code = FAILED
+    return code
 
 
-async def serve(config: Config, path: Path | None, cluster: HypervisorCluster, notifier: Notifier) -> None:
-    """Run the daemon on any cluster until SIGTERM or SIGINT; SIGHUP reloads its config."""
-    config.state_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-    journal = await Journal.open(config.state_directory / "journal.sqlite")
+async def serve(
+    config: Config, path: Path | None, cluster: HypervisorCluster, notifier: Notifier, clock: Clock | None = None
+) -> None:
+    """Run the daemon on any cluster until SIGTERM or SIGINT; SIGHUP reloads its config.
+
+    Raises StateError, JournalError or ListenError, alone or in a group, when it cannot start or cannot go on.
+    """
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(_alone_in(config.state_directory))
+        journal = await Journal.open(config.state_directory / "journal.sqlite")
         stack.push_async_callback(journal.close)
-        daemon = Daemon(config, path, cluster, journal, SystemClock())
+        daemon = Daemon(config, path, cluster, journal, clock or SystemClock())
         stack.push_async_callback(daemon.stop)
+        received = stack.enter_context(_signals())
         try:
             async with asyncio.TaskGroup() as tasks:
+                ready = asyncio.Event()
+                tasks.create_task(_heed(received, ready, daemon, notifier), name="signals")
                 tasks.create_task(daemon.follow_events(), name="events")
                 await daemon.start()
-                await stack.enter_async_context(serve_api(create_app(daemon.service), config.api.socket))
-                if config.metrics.address is not None:
-                    await stack.enter_async_context(serve_metrics(daemon.metrics.registry, *config.metrics.address))
+                await stack.enter_async_context(_listeners(daemon, config))
                 tasks.create_task(daemon.cycle.run(), name="cycle")
-                tasks.create_task(_heed_signals(daemon, notifier), name="signals")
                 tasks.create_task(_tell_systemd(daemon, notifier), name="systemd")
+                ready.set()
                 notifier.ready("ready")
                 log.info("ready", hosts=len(config.hosts), mode=config.mode.value, socket=str(config.api.socket))
         except* _StopError:
@@ -74,15 +86,56 @@ async def serve(config: Config, path: Path | None, cluster: HypervisorCluster, n
             notifier.stopping()
 
 
-async def _heed_signals(daemon: Daemon, notifier: Notifier) -> None:
+@contextlib.contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """Hold the state directory: two daemons on one journal would both act."""
+    try:
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise StateError(f"cannot use the state directory {directory}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise StateError(f"another daemon works in the state directory {directory}") from None
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[asyncio.Queue[signal.Signals]]:
+    """What the process is told by signals, in their order."""
     loop, received = asyncio.get_running_loop(), asyncio.Queue[signal.Signals]()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    for number in numbers:
         loop.add_signal_handler(number, received.put_nowait, number)
+    try:
+        yield received
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+@contextlib.asynccontextmanager
+async def _listeners(daemon: Daemon, config: Config) -> AsyncIterator[None]:
+    async with serve_api(create_app(daemon.service), config.api.socket):
+        if config.metrics.address is None:
+            yield
+            return
+        async with serve_metrics(daemon.metrics.registry, *config.metrics.address):
+            yield
+
+
+async def _heed(
+    received: asyncio.Queue[signal.Signals], ready: asyncio.Event, daemon: Daemon, notifier: Notifier
+) -> None:
     while await received.get() is signal.SIGHUP:
+        await ready.wait()
         notifier.reloading()
         with contextlib.suppress(ControlError):  # it is logged, and told by `status`
             await daemon.reload()
-        notifier.ready(daemon.service.status().sentence)
+        notifier.ready(daemon.cycle.sentence)
     raise _StopError
 
 
@@ -91,10 +144,17 @@ async def _tell_systemd(daemon: Daemon, notifier: Notifier) -> None:
     period_s = min(5.0, (notifier.watchdog_seconds or 10.0) / 3)
     told = None
     while True:
-        if daemon.seconds_since_cycle_loop() < STUCK_S + daemon.cycle.settings.sample_interval_s:
+        if not daemon.cycle.stuck:
             notifier.alive()
-        sentence = daemon.service.status().sentence
-        if sentence != told:
-            notifier.status(sentence)
-            told = sentence
+        if daemon.cycle.sentence != told:
+            told = daemon.cycle.sentence
+            notifier.status(told)
         await asyncio.sleep(period_s)
+
+
+def _each(errors: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _each(error)
+        else:
+            yield error

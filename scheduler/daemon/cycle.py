@@ -77,6 +77,7 @@ class Cycle:
         self._count = 0
         self._told: object = None
         """The gist of the last decision that was news."""
+        self._failure = ""
         self._alive_at_s = clock.monotonic()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="plan")
 
@@ -99,7 +100,7 @@ class Cycle:
             while True:
                 happened = await self._wait_for_event()
                 self._alive_at_s = self._clock.monotonic()
-                contended = self._view.judge_contention(self.settings.planner)
+                contended = self._judge_contention()
                 if happened or contended or self._alive_at_s >= sweep_at_s:
                     await self.once()
                     sweep_at_s = self._clock.monotonic() + self.settings.sweep_interval_s
@@ -116,12 +117,21 @@ class Cycle:
             try:
                 found, ok = await self._decide_and_act(cycle, wall), True
             except Exception as error:
-                sentence = f"cycle failed: {error!r}"
-                # The traceback once, not at every cycle that fails alike.
-                (log.debug if sentence == self._told else log.exception)("cycle failed", exc_info=True)
-                found, ok = _plain(cycle, wall, "error", sentence), False
+                if repr(error) != self._failure:  # the traceback once, not at every cycle that fails alike
+                    log.exception("cycle failed")
+                self._failure = repr(error)
+                found, ok = _plain(cycle, wall, "error", f"cycle failed: {error!r}"), False
+            else:
+                self._failure = ""
             await self._tell(found, self._clock.monotonic() - started_s, ok=ok)
         return found.decision
+
+    def _judge_contention(self) -> bool:
+        try:
+            return self._view.judge_contention(self.settings.planner)
+        except Exception:
+            log.exception("contention could not be judged")
+            return False
 
     async def _wait_for_event(self) -> bool:
         """Wait for an event or the next look at the load; whether it was an event. A burst of events is one."""

@@ -1,14 +1,14 @@
 """The daemon: its rooms built from the config, run together, and changed together when the config is."""
 
 import asyncio
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 
 import structlog
 
 from ..cluster.model import Snapshot, Vm
 from ..cluster.observation import Event
-from ..cluster.ports import HypervisorCluster, HypervisorError
+from ..cluster.ports import HypervisorCluster
 from ..config.loading import ConfigError, load
 from ..config.models import Config
 from ..config.reload import Changes, differences
@@ -17,7 +17,7 @@ from ..operations.context import Context
 from ..operations.drain import Drains
 from ..operations.gate import Gate
 from ..operations.history import Move
-from ..operations.journal import Journal, JournalError
+from ..operations.journal import Journal
 from ..operations.migration import Migrations
 from ..operations.placement import Placements
 from ..operations.records import MigrationRecord, PlacementRecord, Trigger
@@ -33,6 +33,7 @@ from .notices import Notices
 from .observer import Observer, ObserverSettings, WatchedHost
 from .service import Configured, Rooms, Service
 from .view import View
+from .waiting import end, happens
 
 log = structlog.get_logger(__name__)
 
@@ -53,10 +54,12 @@ class Daemon:
         self._clock = clock
         self._path = path
         self._configured = Configured(config=config, path=str(path or ""))
+        self._side_tasks: set[asyncio.Task[None]] = set()
+        self._one_config_at_a_time = asyncio.Lock()
         self._herald = Herald(self.metrics, self.notices)
         self._gate = Gate(config.to_limits(), clock)
-        self._observer = Observer(cluster, self, _observer_settings(config), clock.monotonic)
-        self._view = View(self._observer, self._gate, self._cordoned, clock.monotonic)
+        self._observer = Observer(cluster, self, _observer_settings(config), clock)
+        self._view = View(self._observer, self._gate, self._cordoned, clock)
         context = Context(
             cluster=cluster,
             view=self._view,
@@ -73,6 +76,7 @@ class Daemon:
             self._migrations,
             lambda snapshot, host: plan(snapshot, self._configured.planner, clock=clock.monotonic, drain=(host,)),
         )
+        self._autostart = Autostart(self._observer, self._placements, journal, clock)
         self.cycle = Cycle(
             self._cycle_settings(config),
             observer=self._observer,
@@ -80,26 +84,29 @@ class Daemon:
             gate=self._gate,
             journal=journal,
             migrations=self._migrations,
-            autostart=Autostart(self._observer, self._placements, journal, clock),
+            autostart=self._autostart,
             herald=self._herald,
             clock=clock,
         )
         self.service = Service(self._rooms(), self.reload)
-        self._side_tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Connect, hear of the hosts, and take up what was under way. `follow_events` must be running."""
-        self._settle(self._configured.config)
-        self.metrics.config_reloaded(ok=True)
-        for address in self._configured.config.to_host_addresses():
-            await self._cluster.connect(address)
-        self._watch_hosts(self._configured.config)
-        await self._wait_for_hosts()
-        self._gate.restore(await self._journal.moves())
-        await self._placements.recover()
-        await self._drains.restore()
-        await self._migrations.adopt()
-        self.service.ready = True
+        async with self._one_config_at_a_time:
+            self._settle(self._configured.config)
+            self.metrics.config_reloaded(ok=True)
+            # Before anything is seen: moves are remembered in their order.
+            self._gate.restore(await self._journal.moves())
+            for address in self._configured.config.to_host_addresses():
+                await self._cluster.connect(address)
+            self._watch_hosts(self._configured.config)
+            if not await happens(self._observer.heard, WAIT_FOR_HOSTS_S, self._clock):
+                log.warning("not every host was heard of, starting all the same")
+            await self._placements.recover()
+            # What migrates already must be known before drains ask for more.
+            await self._migrations.adopt()
+            await self._drains.restore()
+            self.service.ready = True
 
     async def follow_events(self) -> None:
         """Hear what the hypervisors tell, until cancelled."""
@@ -109,30 +116,28 @@ class Daemon:
         """Let go of everything; what migrates goes on and is adopted at the next start."""
         self.service.ready = False
         self.notices.close()
+        await self._autostart.stop()
         await self._drains.stop()
         await self._migrations.stop()
         await self._observer.close()
+        await end(*self._side_tasks)
         await self._cluster.close()
-
-    def seconds_since_cycle_loop(self) -> float:
-        """How long ago the loop of cycles last came round."""
-        return self._clock.monotonic() - self.cycle.alive_at_s
 
     async def reload(self) -> str:
         """Read the config again and put it in force; what changed. ControlError `invalid` when it has mistakes."""
-        old = self._configured.config
-        try:
-            new = load(self._path)
-        except ConfigError as error:
-            self._configured.error = str(error)
-            self.metrics.config_reloaded(ok=False)
-            self.notices.publish("config", f"config refused, the old one stays in force: {error}")
-            log.warning("config refused, the old one stays in force", problems=list(error.problems))
-            raise ControlError("invalid", str(error)) from error
-        changes = differences(old, new)
-        self._configured.config, self._configured.error = new, ""
-        self._settle(new)
-        await self._change_hosts(new, changes)
+        async with self._one_config_at_a_time:
+            try:
+                new = load(self._path)
+            except ConfigError as error:
+                self._configured.error = str(error)
+                self.metrics.config_reloaded(ok=False)
+                self.notices.publish("config", f"config refused, the old one stays in force: {error}")
+                log.warning("config refused, the old one stays in force", problems=list(error.problems))
+                raise ControlError("invalid", str(error)) from error
+            changes = differences(self._configured.config, new)
+            self._configured.config, self._configured.error = new, ""
+            self._settle(new)
+            await self._change_hosts(new, changes)
         self.metrics.config_reloaded(ok=True)
         self.notices.publish("config", str(changes))
         log.info("config reloaded", changes=list(changes.lines), needs_restart=list(changes.needs_restart))
@@ -144,11 +149,12 @@ class Daemon:
     def on_event(self, event: Event) -> None:
         """The hypervisor told something."""
         self._herald.event(event)
-        self._migrations.on_event(event)
+        if self.service.ready:  # before, what migrates is not told from what somebody else has begun
+            self._migrations.on_event(event)
 
     def on_moved(self, uuid: str, name: str, source: str, destination: str) -> None:
         """A VM runs elsewhere. When we did not do it a person did, and meant it."""
-        if self._gate.busy(uuid):
+        if self._gate.busy(uuid) or not self.service.ready:
             return
         self._herald.moved_by_others(name, source, destination)
         self._gate.note_manual_move(uuid, source, destination)
@@ -178,7 +184,7 @@ class Daemon:
         self._observer.settings = _observer_settings(config)
         self._observer.rules = config.to_rules()
         self._gate.limits = config.to_limits()
-        self._gate.mode_hold = lambda vm: _mode_hold(config, vm)
+        self._gate.mode_hold = _mode_holds(config)
         self._migrations.settings = config.to_migration_settings()
         self._placements.settings = config.to_planner_settings()
         self.cycle.settings = self._cycle_settings(config)
@@ -191,7 +197,7 @@ class Daemon:
             sample_interval_s=config.sample_interval_seconds,
             sweep_interval_s=config.sweep_interval_seconds,
             event_debounce_s=config.event_debounce_seconds,
-            mode_of=lambda vm: _mode_of(config, vm),
+            mode_of=_modes(config),
         )
 
     def _watch_hosts(self, config: Config) -> None:
@@ -200,22 +206,16 @@ class Daemon:
             self._observer.watch(WatchedHost(name=host.name, reserved_memory_mib=reserved_mib, labels=host.labels))
 
     async def _change_hosts(self, config: Config, changes: Changes) -> None:
-        for name in changes.hosts_removed:
+        """A host with a new address may be another machine: it is forgotten, and watched anew."""
+        for name in (*changes.hosts_removed, *changes.hosts_changed):
             await self._observer.unwatch(name)
             await self._cluster.disconnect(name)
+        for name in changes.hosts_removed:
             self.metrics.host_removed(name)
-        touched = {*changes.hosts_added, *changes.hosts_changed}
         for address in config.to_host_addresses():
-            if address.name in touched:
+            if address.name in {*changes.hosts_added, *changes.hosts_changed}:
                 await self._cluster.connect(address)
         self._watch_hosts(config)
-
-    async def _wait_for_hosts(self) -> None:
-        try:
-            async with asyncio.timeout(WAIT_FOR_HOSTS_S):
-                await self._observer.heard.wait()
-        except TimeoutError:
-            log.warning("not every host was heard of, starting all the same")
 
     def _rooms(self) -> Rooms:
         return Rooms(
@@ -254,8 +254,8 @@ class Daemon:
 async def _logged(work: Coroutine[None, None, None]) -> None:
     try:
         await work
-    except (JournalError, HypervisorError) as error:
-        log.warning("not done", error=str(error))
+    except Exception:
+        log.exception("something beside the cycle went wrong")
 
 
 def _observer_settings(config: Config) -> ObserverSettings:
@@ -265,12 +265,16 @@ def _observer_settings(config: Config) -> ObserverSettings:
     )
 
 
-def _mode_of(config: Config, vm: Vm) -> Mode:
-    return config.mode_of(name=vm.name, uuid=vm.uuid, labels=dict(vm.labels), host=vm.host)
+def _modes(config: Config) -> Callable[[Vm], Mode]:
+    """The mode that holds for a VM. It is asked for every VM of every snapshot."""
+    if not config.modes and all(host.mode is None for host in config.hosts):
+        return lambda _: config.mode
+    return lambda vm: config.mode_of(name=vm.name, uuid=vm.uuid, labels=dict(vm.labels), host=vm.host)
 
 
-def _mode_hold(config: Config, vm: Vm) -> str | None:
+def _mode_holds(config: Config) -> Callable[[Vm], str | None]:
     """A VM that is only observed is planned around, unless the whole cluster is: then plans tell what would be."""
-    if config.mode is Mode.OBSERVE or _mode_of(config, vm) is not Mode.OBSERVE:
-        return None
-    return "its mode is observe"
+    if config.mode is Mode.OBSERVE:
+        return lambda _: None
+    mode_of = _modes(config)
+    return lambda vm: "its mode is observe" if mode_of(vm) is Mode.OBSERVE else None

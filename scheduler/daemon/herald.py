@@ -48,7 +48,6 @@ class Herald:
 
     def migration(self, record: MigrationRecord) -> None:
         """A migration has a new state, or has come further."""
-        way = f"{record.vm} {record.source} -> {record.destination}"
         if record.state is self._told.get(record.id):
             return
         self._told[record.id] = record.state
@@ -63,7 +62,9 @@ class Herald:
             trigger=record.trigger.value,
             **_figures(record),
         )
-        text = f"{way}: {record.state}" + (f": {record.error}" if record.error else "")
+        text = f"{record.vm} {record.source} -> {record.destination}: {record.state}" + (
+            f": {record.error}" if record.error else ""
+        )
         self._notices.publish("migration", text, id=record.id, vm=record.vm, state=record.state, **_figures(record))
         if record.state.final:
             del self._told[record.id]
@@ -78,9 +79,10 @@ class Herald:
     def cycle(self, decision: Decision, seconds: float, *, ok: bool, news: bool) -> None:
         """A cycle has ended; `news` when it says something else than the one before."""
         self._metrics.cycle_ended(seconds, ok=ok)
+        if ok:
+            self._metrics.decided(decision)
         (log.info if news else log.debug)(decision.sentence, kind=decision.kind, seconds=round(seconds, 3))
         if news:
-            self._metrics.decided(decision)
             self._notices.publish("decision", decision.sentence, cycle=decision.cycle, decision=decision.kind)
 
 

@@ -1,12 +1,14 @@
 """What `hosts` shows of each host, from the snapshot and the connections. Pure."""
 
-from ..cluster.model import Host, HostState, Snapshot
+from collections.abc import Sequence
+
+from ..cluster.model import Host, HostState, Vm
 from ..web.control import HostStatus
 
 
 def host_status(
-    snapshot: Snapshot,
     host: Host,
+    vms: Sequence[Vm],
     *,
     uri: str,
     detail: str,
@@ -14,9 +16,12 @@ def host_status(
     flag: str,
     slots: tuple[int, int],
 ) -> HostStatus:
-    """One host as people see it. `detail` is the connection's error, `flag` is `cordoned`, `draining` or empty."""
+    """One host as people see it. `vms` are the active ones that are on it or on their way to it.
+
+    `detail` is the connection's error, `flag` is `cordoned`, `draining` or empty.
+    """
     known = host.memory_mib > 0
-    committed_mib = sum(vm.memory_mib for vm in snapshot.vms if vm.active and host.name in {vm.host, vm.destination})
+    committed_mib = sum(vm.memory_mib for vm in vms)
     inbound, outbound = slots
     return HostStatus(
         name=host.name,
@@ -30,7 +35,7 @@ def host_status(
         reserved_memory_mib=host.reserved_memory_mib,
         committed_memory_mib=committed_mib,
         free_memory_mib=host.memory_mib - host.reserved_memory_mib - committed_mib if known else None,
-        vms_running=sum(vm.active and vm.host == host.name for vm in snapshot.vms),
+        vms_running=sum(vm.host == host.name for vm in vms),
         inbound=inbound,
         outbound=outbound,
         contended_seconds=host.contended_seconds,

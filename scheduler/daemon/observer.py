@@ -85,9 +85,7 @@ class _Watch:
 class Observer:
     """The latest look at every host, the demand windows, and the snapshot made of them."""
 
-    def __init__(
-        self, cluster: HypervisorCluster, witness: Witness, settings: ObserverSettings, clock: Clock
-    ) -> None:
+    def __init__(self, cluster: HypervisorCluster, witness: Witness, settings: ObserverSettings, clock: Clock) -> None:
         self.settings = settings
         self.rules = Rules()
         self.changed = asyncio.Event()
@@ -261,18 +259,20 @@ class Observer:
             observation = await self._cluster.observe(name)
             if self._watches.get(name) is watch:
                 self._take_in(watch, observation)
-            return
         except HypervisorError as error:
-            failure = error.text
+            self._failed(watch, error.text)
         except Exception as error:
             # A host that says something nobody foresaw must not take the others down with it.
             failure = f"what it says could not be read: {error!r}"
             if failure != watch.detail:
                 log.exception("host could not be read", host=name)
+            self._failed(watch, failure)
+
+    def _failed(self, watch: _Watch, failure: str) -> None:
         starting = watch.reachable is None and self._clock.monotonic() - watch.since_s < FIRST_LOOK_PATIENCE_S
         if starting:
             watch.detail = failure
-        elif self._watches.get(name) is watch:
+        elif self._watches.get(watch.host.name) is watch:
             self._lost(watch, failure)
 
     def _take_in(self, watch: _Watch, observation: HostObservation) -> None:

@@ -1,5 +1,6 @@
 """The daemon's use cases, as the API offers them: `web.control.Control` over the rooms below."""
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -7,7 +8,6 @@ from .. import __version__
 from ..cluster.model import HostState, Snapshot, Vm
 from ..cluster.ports import DefinitionError, HypervisorCluster
 from ..cluster.reason import Reason
-from ..cluster.rules import selects
 from ..config.models import Config
 from ..operations.clock import Clock
 from ..operations.drain import Drains
@@ -33,6 +33,7 @@ from .cycle import Cycle
 from .hosts import host_status
 from .notices import Notices
 from .observer import Observer
+from .selection import chosen, known_host, one
 from .view import View
 
 ON_REQUEST = Reason("requested", "a person asked for it")
@@ -91,7 +92,7 @@ class Service:
             started_at=self._started_at,
             cycle=last.cycle if last else "",
             cycle_at=last.at if last else None,
-            sentence=last.sentence if last else "no cycle yet",
+            sentence=rooms.cycle.sentence,
             hosts_up=sum(host.state is not HostState.UNREACHABLE for host in snapshot.hosts),
             hosts_total=len(snapshot.hosts),
             vms_running=sum(vm.active for vm in snapshot.vms),
@@ -106,10 +107,14 @@ class Service:
         """All hosts, in the config's order."""
         rooms, snapshot = self._rooms, self._rooms.view.snapshot()
         uris = {host.name: host.uri for host in rooms.configured.config.hosts}
+        vms: dict[str | None, list[Vm]] = defaultdict(list)
+        for vm in snapshot.vms:
+            for name in {vm.host, vm.destination} if vm.active else ():
+                vms[name].append(vm)
         return [
             host_status(
-                snapshot,
                 host,
+                vms[host.name],
                 uri=uris.get(host.name, ""),
                 detail=rooms.observer.detail(host.name),
                 age_s=rooms.observer.age_s(host.name),
@@ -126,9 +131,8 @@ class Service:
     def verdicts(self, vm: str, host: str | None) -> list[Verdict]:
         """Where the VM may be, best first, then where it may not and why."""
         snapshot = self.snapshot()
-        found = _one(snapshot, vm)
-        if host is not None:
-            _known_host(snapshot, host)
+        found = one(snapshot, vm)
+        known_host(snapshot, host)
         settings = self._rooms.configured.planner
         placement = (
             choose_destination(snapshot, found, settings) if found.active else place(snapshot, (found,), settings)[0]
@@ -143,8 +147,7 @@ class Service:
         self, definitions: Sequence[str], *, host: str | None, dry_run: bool, requested_by: str
     ) -> list[PlacementRecord]:
         """Define and start new VMs, one after the other: each sees the rooms taken by those before."""
-        if host is not None:
-            _known_host(self.snapshot(), host)
+        known_host(self.snapshot(), host)
         placements = self._rooms.placements
         for index, definition in enumerate(definitions):
             try:
@@ -161,13 +164,15 @@ class Service:
     ) -> list[PlacementRecord]:
         """Start defined VMs, one after the other. Of a glob, those that run already are passed over."""
         snapshot = self.snapshot()
-        if host is not None:
-            _known_host(snapshot, host)
-        chosen = _chosen(snapshot, vms, wanted=lambda vm: not vm.active)
-        return [
-            await self._rooms.placements.start(vm.uuid, host=host, dry_run=dry_run, requested_by=requested_by)
-            for vm in chosen
-        ]
+        known_host(snapshot, host)
+        placements, records = self._rooms.placements, []
+        for vm in chosen(snapshot, vms, wanted=lambda vm: not vm.active):
+            try:
+                record = await placements.start(vm.uuid, host=host, dry_run=dry_run, requested_by=requested_by)
+            except KeyError:
+                raise ControlError("not_found", f"{vm.name} is gone") from None
+            records.append(record)
+        return records
 
     async def placements(self, *, limit: int) -> list[PlacementRecord]:
         """The newest first."""
@@ -180,12 +185,11 @@ class Service:
     ) -> list[MigrationRecord]:
         """Check each move and begin those that can be made; of a glob, VMs that do not run are passed over."""
         snapshot = self.snapshot()
-        if to is not None:
-            _known_host(snapshot, to)
-        chosen = _chosen(snapshot, vms, wanted=lambda vm: vm.active)
-        await self._rooms.view.refresh(*{vm.host for vm in chosen if vm.host}, *([to] if to else ()))
+        known_host(snapshot, to)
+        moving = chosen(snapshot, vms, wanted=lambda vm: vm.active)
+        await self._rooms.view.refresh(*{vm.host for vm in moving if vm.host}, *([to] if to else ()))
         # Each decision sees the room that the ones before it have taken.
-        return [await self._migrate(vm, to=to, dry_run=dry_run, requested_by=requested_by) for vm in chosen]
+        return [await self._migrate(vm, to=to, dry_run=dry_run, requested_by=requested_by) for vm in moving]
 
     async def _migrate(self, vm: Vm, *, to: str | None, dry_run: bool, requested_by: str) -> MigrationRecord:
         snapshot, settings = self.snapshot(), self._rooms.configured.planner
@@ -254,10 +258,12 @@ class Service:
         vm = next((vm for vm in fresh.vms if vm.uuid == found.uuid and vm.host == found.source), None)
         if vm is None:
             await self._rooms.journal.set_recommendation_state(found.id, RecommendationState.EXPIRED)
+            self._rooms.observer.changed.set()
             raise ControlError("conflict", f"{found.vm} is not on {found.source} any more")
         if reasons := check_move(fresh, vm, found.destination, self._rooms.configured.planner):
             raise ControlError("refused", f"{found.vm} cannot move to {found.destination}: {texts(reasons)}", reasons)
         await self._rooms.journal.set_recommendation_state(found.id, RecommendationState.APPROVED)
+        self._rooms.observer.changed.set()
         return await self._rooms.migrations.request(
             MigrationRequest(
                 vm=found.vm,
@@ -280,6 +286,7 @@ class Service:
             found.uuid, found.destination, found.source, self._rooms.clock.wall(), Trigger.ADOPTED, success=True
         )
         self._rooms.gate.record_move(here)
+        self._rooms.observer.changed.set()
         await self._rooms.journal.add_move(here)
         self._rooms.notices.publish(
             "decision", f"{requested_by} dismissed moving {found.vm} to {found.destination}", id=found.id
@@ -298,20 +305,20 @@ class Service:
 
     async def cordon(self, host: str, *, requested_by: str) -> HostStatus:
         """Nothing moves to it or starts on it any more."""
-        _known_host(self.snapshot(), host)
+        known_host(self.snapshot(), host)
         await self._rooms.drains.cordon(host, requested_by=requested_by)
         return self._host(host)
 
     async def uncordon(self, host: str, *, requested_by: str) -> HostStatus:
         """It is in service again; a drain of it ends."""
-        _known_host(self.snapshot(), host)
+        known_host(self.snapshot(), host)
         await self._rooms.drains.uncordon(host)
         self._rooms.notices.publish("host", f"{requested_by} put {host} into service", host=host)
         return self._host(host)
 
     async def drain(self, host: str, *, dry_run: bool, requested_by: str) -> dict[str, object]:
         """Cordon it and move its VMs away; returns the plan."""
-        _known_host(self.snapshot(), host)
+        known_host(self.snapshot(), host)
         drains = self._rooms.drains
         plan = drains.plan(host) if dry_run else await drains.drain(host, requested_by=requested_by)
         return plan.as_dict()
@@ -330,42 +337,10 @@ class Service:
         return self._rooms.notices.listen(after)
 
 
-def _one(snapshot: Snapshot, name: str) -> Vm:
-    try:
-        return snapshot.vm(name)
-    except KeyError:
-        same = [vm for vm in snapshot.vms if vm.name == name]
-    if same:
-        where = ", ".join(f"{vm.uuid} on {vm.host}" for vm in same)
-        raise ControlError("conflict", f"{name} means several VMs: {where}; name one by its UUID")
-    raise ControlError("not_found", f"there is no VM {name!r}")
-
-
-def _chosen(snapshot: Snapshot, names: Sequence[str], *, wanted: Callable[[Vm], bool]) -> list[Vm]:
-    """The VMs meant by names, UUIDs, globs and tags, each once. What a glob or tag means is held against `wanted`."""
-    chosen: dict[str, Vm] = {}
-    for name in names:
-        if not name.startswith("tag:") and not any(sign in name for sign in "*?["):
-            vm = _one(snapshot, name)
-            chosen[vm.uuid] = vm
-            continue
-        meant = [vm for vm in snapshot.vms if selects(name, name=vm.name, uuid=vm.uuid, labels=vm.labels)]
-        if not meant:
-            raise ControlError("not_found", f"{name!r} means no VM")
-        chosen |= {vm.uuid: vm for vm in sorted(meant, key=lambda vm: vm.name) if wanted(vm)}
-    return list(chosen.values())
-
-
 def _word(flag: HostFlag | None) -> str:
     if flag is None:
         return ""
     return "draining" if flag.draining else "cordoned"
-
-
-def _known_host(snapshot: Snapshot, name: str) -> None:
-    names = [host.name for host in snapshot.hosts]
-    if name not in names:
-        raise ControlError("not_found", f"there is no host {name!r}; the hosts are {', '.join(names)}")
 
 
 def _told(refusals: Iterable[Refusal]) -> str:

@@ -174,12 +174,12 @@ class Gate:
         booking = self._bookings.get(vm.uuid)
         # A host that was taken out of the config while it was being migrated to is no host of the snapshot.
         on_its_way = booking is not None and booking.source == vm.host and booking.destination in hosts
-        return replace(
-            vm,
-            destination=booking.destination if booking is not None and on_its_way else vm.destination,
-            hold=vm.hold or self.hold(vm),
-            not_to=self._history.closed_hosts(vm.uuid, vm.host or "", self._clock.monotonic(), self.limits),
-        )
+        destination = booking.destination if booking is not None and on_its_way else vm.destination
+        hold = vm.hold or self.hold(vm)
+        not_to = self._history.closed_hosts(vm.uuid, vm.host or "", self._clock.monotonic(), self.limits)
+        if (destination, hold, not_to) == (vm.destination, vm.hold, vm.not_to):
+            return vm  # as most are: copying thousands for nothing takes long
+        return replace(vm, destination=destination, hold=hold, not_to=not_to)
 
     def _drop_fulfilled(self, snapshot: Snapshot) -> None:
         now_s = self._clock.monotonic()
