@@ -257,8 +257,9 @@ class LabHost:
         if pid is None:
             return
         os.kill(pid, signal_number)
-        # A frozen one can act on nothing but SIGKILL until it is thawed.
-        os.kill(pid, signal.SIGCONT)
+        # A frozen one can act on nothing but SIGKILL until it is thawed; one that was killed may be gone by now.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
         wait_until(lambda: self.libvirtd_pid() is None, f"libvirtd of {self.name} ends", timeout_seconds=15)
 
 

@@ -1,15 +1,24 @@
 """Daemons on the session's lab, ended before the lab is put in order again."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 
 import pytest
 
+from scheduler.lab import cgroup
 from scheduler.lab.lab import Lab
-
 from tests.lab.running_daemon import RunningDaemon
 
 StartDaemon = Callable[..., RunningDaemon]
+
+
+@pytest.fixture
+def quick_lab(clean_lab: Lab) -> Lab:
+    """The session's lab with hosts that may use the whole machine until it is reset: guests boot twice as fast."""
+    for host in clean_lab.hosts:
+        cgroup.set_quota(clean_lab.id, host, len(os.sched_getaffinity(0)))
+    return clean_lab
 
 
 @pytest.fixture

@@ -29,24 +29,24 @@ def seen_within(seconds: float, look: Callable[[], object], what: str) -> None:
     print(f"{what}: seen after {time.monotonic() - began:.2f} s")
 
 
-def test_what_anyone_does_is_seen_within_a_second(clean_lab: Lab, daemon: RunningDaemon) -> None:
-    define(clean_lab, "node1", GuestSpec("vm1"))
+def test_what_anyone_does_is_seen_within_a_second(quick_lab: Lab, daemon: RunningDaemon) -> None:
+    define(quick_lab, "node1", GuestSpec("vm1"))
     seen_within(1, lambda: daemon.sees("vm1", "stopped", "node1"), "defined")
-    start(clean_lab, "node1", "vm1")
+    start(quick_lab, "node1", "vm1")
     seen_within(1, lambda: daemon.sees("vm1", "running", "node1"), "started")
-    with clean_lab.hosts["node1"].connect() as connection:
+    with quick_lab.hosts["node1"].connect() as connection:
         domain = connection.lookupByName("vm1")
         domain.suspend()
         seen_within(1, lambda: daemon.sees("vm1", "paused", "node1"), "suspended")
         domain.resume()
         seen_within(1, lambda: daemon.sees("vm1", "running", "node1"), "resumed")
-    [pid] = clean_lab.hosts["node1"].guest_pids()
+    [pid] = quick_lab.hosts["node1"].guest_pids()
     os.kill(pid, signal.SIGKILL)
     seen_within(1, lambda: daemon.sees("vm1", "stopped", "node1"), "crashed")
-    start(clean_lab, "node1", "vm1", booted=True)
-    migrate_by_hand(clean_lab, "vm1", "node1", "node2")
+    start(quick_lab, "node1", "vm1", booted=True)
+    migrate_by_hand(quick_lab, "vm1", "node1", "node2")
     seen_within(1, lambda: daemon.sees("vm1", "running", "node2"), "migrated")
-    with clean_lab.hosts["node2"].connect() as connection:
+    with quick_lab.hosts["node2"].connect() as connection:
         domain = connection.lookupByName("vm1")
         domain.destroy()
         seen_within(1, lambda: daemon.sees("vm1", "stopped", "node2"), "stopped")
@@ -54,24 +54,24 @@ def test_what_anyone_does_is_seen_within_a_second(clean_lab: Lab, daemon: Runnin
     seen_within(1, lambda: daemon.vm("vm1") is None, "deleted")
 
 
-def test_a_vm_without_a_definition_is_seen_come_and_go(clean_lab: Lab, daemon: RunningDaemon) -> None:
-    with clean_lab.hosts["node3"].connect() as connection:
-        domain = connection.createXML(clean_lab.guest_xml(GuestSpec("passing")))
+def test_a_vm_without_a_definition_is_seen_come_and_go(quick_lab: Lab, daemon: RunningDaemon) -> None:
+    with quick_lab.hosts["node3"].connect() as connection:
+        domain = connection.createXML(quick_lab.guest_xml(GuestSpec("passing")))
         seen_within(1, lambda: daemon.sees("passing", "running", "node3"), "created")
         domain.destroy()
     seen_within(1, lambda: daemon.vm("passing") is None, "gone")
 
 
-def test_a_frozen_host_is_unreachable_in_15_s_while_others_stay_fresh(clean_lab: Lab, start_daemon: StartDaemon) -> None:
-    daemon, frozen = start_daemon(FAST), clean_lab.hosts["node1"]
-    define(clean_lab, "node1", GuestSpec("vm1"))
-    start(clean_lab, "node1", "vm1")
+def test_a_frozen_host_is_unreachable_in_15_s_while_others_stay_fresh(quick_lab: Lab, start_daemon: StartDaemon) -> None:
+    daemon, frozen = start_daemon(FAST), quick_lab.hosts["node1"]
+    define(quick_lab, "node1", GuestSpec("vm1"))
+    start(quick_lab, "node1", "vm1")
     until(lambda: daemon.sees("vm1", "running", "node1"), "started")
     frozen.freeze_libvirtd()
     frozen_at = time.monotonic()
     for name in (f"vm{count}" for count in range(2, 100)):
         # The others are heard of within a second all the while, and the API answers at once.
-        define(clean_lab, "node2", GuestSpec(name))
+        define(quick_lab, "node2", GuestSpec(name))
         seen_within(1, lambda name=name: daemon.sees(name, "stopped", "node2"), "defined elsewhere")
         if daemon.host("node1")["state"] == "unreachable":
             break
@@ -89,24 +89,24 @@ def test_a_frozen_host_is_unreachable_in_15_s_while_others_stay_fresh(clean_lab:
     assert 'virt_scheduler_host_up{host="node1"} 1.0' in daemon.metrics()
 
 
-def test_a_libvirtd_that_dies_is_unreachable_and_comes_back_by_itself(clean_lab: Lab, daemon: RunningDaemon) -> None:
-    host = clean_lab.hosts["node2"]
-    define(clean_lab, "node2", GuestSpec("survivor"))
-    start(clean_lab, "node2", "survivor")
+def test_a_libvirtd_that_dies_is_unreachable_and_comes_back_by_itself(quick_lab: Lab, daemon: RunningDaemon) -> None:
+    host = quick_lab.hosts["node2"]
+    define(quick_lab, "node2", GuestSpec("survivor"))
+    start(quick_lab, "node2", "survivor")
     host.kill_libvirtd()
     seen_within(2, lambda: daemon.host("node2")["state"] == "unreachable", "killed")
     host.start_libvirtd()
     host.wait_until_serving()
     seen_within(15, lambda: daemon.host("node2")["state"] == "up", "started again")
     assert daemon.sees("survivor", "running", "node2")
-    define(clean_lab, "node2", GuestSpec("late"))
+    define(quick_lab, "node2", GuestSpec("late"))
     seen_within(1, lambda: daemon.sees("late", "stopped", "node2"), "defined after the return")
 
 
-def test_a_host_that_is_down_at_the_start_joins_later(clean_lab: Lab, start_daemon: StartDaemon) -> None:
-    clean_lab.hosts["node3"].stop_libvirtd()
+def test_a_host_that_is_down_at_the_start_joins_later(quick_lab: Lab, start_daemon: StartDaemon) -> None:
+    quick_lab.hosts["node3"].stop_libvirtd()
     daemon = start_daemon(FAST)
     assert daemon.host("node3")["state"] == "unreachable"
     assert daemon.host("node1")["state"] == "up"
-    clean_lab.hosts["node3"].start_libvirtd()
+    quick_lab.hosts["node3"].start_libvirtd()
     seen_within(30, lambda: daemon.host("node3")["state"] == "up", "came up")

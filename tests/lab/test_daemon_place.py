@@ -31,15 +31,15 @@ def console_in(folder: str):
     return lambda xml: xml.replace("<source path='/var/log/libvirt/", f"<source path='/var/log/libvirt/{folder}/")
 
 
-def test_new_vms_are_placed_on_the_best_host_and_told_why(clean_lab: Lab, start_daemon: StartDaemon) -> None:
+def test_new_vms_are_placed_on_the_best_host_and_told_why(quick_lab: Lab, start_daemon: StartDaemon) -> None:
     daemon = start_daemon(FAST, PINNED + APART)
-    files = [daemon.define_file(clean_lab, GuestSpec(name)) for name in ("web1", "web2", "legacy-erp")]
+    files = [daemon.define_file(quick_lab, GuestSpec(name)) for name in ("web1", "web2", "legacy-erp")]
 
     tried = daemon.run("place", "--dry-run", files[0])
     assert tried.exit_code == 0
     assert "web1: would start on" in tried.out
-    assert all(host in tried.out for host in clean_lab.hosts)
-    assert definitions(clean_lab, "web1") == []
+    assert all(host in tried.out for host in quick_lab.hosts)
+    assert definitions(quick_lab, "web1") == []
 
     placed = daemon.run("place", "--json", *files)
     assert placed.exit_code == 0, placed
@@ -51,7 +51,7 @@ def test_new_vms_are_placed_on_the_best_host_and_told_why(clean_lab: Lab, start_
     for name, record in by_name.items():
         assert record["outcome"] == "started"
         assert record["reason"]
-        assert definitions(clean_lab, name) == running_on(clean_lab, name) == [record["host"]]
+        assert definitions(quick_lab, name) == running_on(quick_lab, name) == [record["host"]]
         assert daemon.sees(name, "running", record["host"])
     pinned_away = {refusal["host"]: refusal["reasons"][0]["code"] for refusal in by_name["legacy-erp"]["refused"]}
     assert pinned_away == {"node2": "pinned", "node3": "pinned"}
@@ -61,46 +61,46 @@ def test_new_vms_are_placed_on_the_best_host_and_told_why(clean_lab: Lab, start_
     assert {record["requested_by"] for record in journalled} == {"root"}
 
 
-def test_a_host_that_is_asked_for_is_taken_or_refused_with_reasons(clean_lab: Lab, start_daemon: StartDaemon) -> None:
+def test_a_host_that_is_asked_for_is_taken_or_refused_with_reasons(quick_lab: Lab, start_daemon: StartDaemon) -> None:
     daemon = start_daemon(FAST, PINNED)
-    file = daemon.define_file(clean_lab, GuestSpec("vm1"))
+    file = daemon.define_file(quick_lab, GuestSpec("vm1"))
     assert daemon.run("place", "--host", "node2", file).exit_code == 0
-    assert running_on(clean_lab, "vm1") == ["node2"]
+    assert running_on(quick_lab, "vm1") == ["node2"]
 
-    pinned = daemon.run("place", "--host", "node3", daemon.define_file(clean_lab, GuestSpec("legacy-erp")))
+    pinned = daemon.run("place", "--host", "node3", daemon.define_file(quick_lab, GuestSpec("legacy-erp")))
     assert pinned.exit_code == 3
     assert "node3: pinned to node1" in pinned.out
-    large = daemon.run("place", "--host", "node2", daemon.define_file(clean_lab, GuestSpec("large", memory_mib=1000)))
+    large = daemon.run("place", "--host", "node2", daemon.define_file(quick_lab, GuestSpec("large", memory_mib=1000)))
     assert large.exit_code == 3
     # 1024 MiB, less 64 kept for the host and 96 for vm1.
     assert "node2: needs 1,000 MiB, 136 MiB short" in large.out
-    newer = daemon.run("place", "--host", "node1", daemon.define_file(clean_lab, GuestSpec("newer", cpu="Haswell-noTSX")))
+    newer = daemon.run("place", "--host", "node1", daemon.define_file(quick_lab, GuestSpec("newer", cpu="Haswell-noTSX")))
     assert newer.exit_code == 3
     assert "avx2" in newer.out
-    unknown = daemon.run("place", "--host", "node9", daemon.define_file(clean_lab, GuestSpec("vm2")))
+    unknown = daemon.run("place", "--host", "node9", daemon.define_file(quick_lab, GuestSpec("vm2")))
     assert unknown.exit_code == 2
     assert "node1, node2, node3" in unknown.err
     for name in ("legacy-erp", "large", "newer", "vm2"):
-        assert definitions(clean_lab, name) == []
+        assert definitions(quick_lab, name) == []
 
 
-def test_what_fits_nowhere_is_refused_with_a_reason_for_each_host(clean_lab: Lab, start_daemon: StartDaemon) -> None:
+def test_what_fits_nowhere_is_refused_with_a_reason_for_each_host(quick_lab: Lab, start_daemon: StartDaemon) -> None:
     daemon = start_daemon()
-    refused = daemon.run("place", "--json", daemon.define_file(clean_lab, GuestSpec("huge", memory_mib=4096)))
+    refused = daemon.run("place", "--json", daemon.define_file(quick_lab, GuestSpec("huge", memory_mib=4096)))
     assert refused.exit_code == 3
     [record] = refused.json["placements"]
     assert record["outcome"] == "refused"
     assert {refusal["host"]: refusal["reasons"][0]["code"] for refusal in record["refused"]} == {
         "node1": "memory_short", "node2": "memory_short", "node3": "memory_short",
     }  # fmt: skip
-    assert definitions(clean_lab, "huge") == []
+    assert definitions(quick_lab, "huge") == []
     assert 'virt_scheduler_placements_total{outcome="refused"} 1.0' in daemon.metrics()
 
 
-def test_a_start_that_fails_on_one_host_tries_the_next(clean_lab: Lab, start_daemon: StartDaemon) -> None:
+def test_a_start_that_fails_on_one_host_tries_the_next(quick_lab: Lab, start_daemon: StartDaemon) -> None:
     daemon = start_daemon()
-    (clean_lab.hosts["node1"].folder / "log" / "only-here").mkdir(exist_ok=True)
-    file = daemon.define_file(clean_lab, GuestSpec("picky"), console_in("only-here"))
+    (quick_lab.hosts["node1"].folder / "log" / "only-here").mkdir(exist_ok=True)
+    file = daemon.define_file(quick_lab, GuestSpec("picky"), console_in("only-here"))
     # node3 has the most room and is tried first.
     placed = daemon.run("place", "--json", file)
     assert placed.exit_code == 0, placed
@@ -108,18 +108,18 @@ def test_a_start_that_fails_on_one_host_tries_the_next(clean_lab: Lab, start_dae
     assert record["host"] == "node1"
     assert record["attempts"][0]["host"] == "node3"
     assert "only-here" in record["attempts"][0]["error"]
-    assert definitions(clean_lab, "picky") == running_on(clean_lab, "picky") == ["node1"]
+    assert definitions(quick_lab, "picky") == running_on(quick_lab, "picky") == ["node1"]
 
-    failed = daemon.run("place", daemon.define_file(clean_lab, GuestSpec("hopeless"), console_in("nowhere")))
+    failed = daemon.run("place", daemon.define_file(quick_lab, GuestSpec("hopeless"), console_in("nowhere")))
     assert failed.exit_code == 1
     assert failed.out.count("failed to start it") >= 3
-    assert definitions(clean_lab, "hopeless") == []
+    assert definitions(quick_lab, "hopeless") == []
 
 
-def test_placements_at_the_same_moment_never_take_the_same_room(clean_lab: Lab, start_daemon: StartDaemon) -> None:
+def test_placements_at_the_same_moment_never_take_the_same_room(quick_lab: Lab, start_daemon: StartDaemon) -> None:
     daemon = start_daemon()
     # Each host has room for one of them.
-    files = [daemon.define_file(clean_lab, GuestSpec(f"half{count}", memory_mib=600)) for count in range(4)]
+    files = [daemon.define_file(quick_lab, GuestSpec(f"half{count}", memory_mib=600)) for count in range(4)]
     commands = [daemon.begin("place", "--json", file) for file in files]
     answers = [ended(command) for command in commands]
     assert sorted(answer.exit_code for answer in answers) == [0, 0, 0, 3]
@@ -128,17 +128,17 @@ def test_placements_at_the_same_moment_never_take_the_same_room(clean_lab: Lab, 
 
 
 def test_a_defined_vm_starts_where_it_is_best_and_its_definition_moves_along(
-    clean_lab: Lab, start_daemon: StartDaemon
+    quick_lab: Lab, start_daemon: StartDaemon
 ) -> None:
     daemon = start_daemon(FAST, PINNED)
-    uuid = define(clean_lab, "node2", GuestSpec("legacy-erp"))
-    with clean_lab.hosts["node2"].connect() as connection:
+    uuid = define(quick_lab, "node2", GuestSpec("legacy-erp"))
+    with quick_lab.hosts["node2"].connect() as connection:
         connection.lookupByName("legacy-erp").setAutostart(1)
     until(lambda: daemon.sees("legacy-erp", "stopped", "node2"), "defined")
     started = daemon.run("start", "legacy-erp")
     assert started.exit_code == 0, started
-    assert definitions(clean_lab, "legacy-erp") == running_on(clean_lab, "legacy-erp") == ["node1"]
-    with clean_lab.hosts["node1"].connect() as connection:
+    assert definitions(quick_lab, "legacy-erp") == running_on(quick_lab, "legacy-erp") == ["node1"]
+    with quick_lab.hosts["node1"].connect() as connection:
         domain = connection.lookupByName("legacy-erp")
         assert domain.UUIDString() == uuid
         assert domain.isPersistent()
@@ -149,20 +149,20 @@ def test_a_defined_vm_starts_where_it_is_best_and_its_definition_moves_along(
 
 
 def test_a_start_that_fails_everywhere_leaves_the_definition_where_it_was(
-    clean_lab: Lab, start_daemon: StartDaemon
+    quick_lab: Lab, start_daemon: StartDaemon
 ) -> None:
     daemon = start_daemon()
-    define(clean_lab, "node2", GuestSpec("hopeless"), console_in("nowhere"))
+    define(quick_lab, "node2", GuestSpec("hopeless"), console_in("nowhere"))
     until(lambda: daemon.sees("hopeless", "stopped", "node2"), "defined")
     failed = daemon.run("start", "hopeless")
     assert failed.exit_code == 1
-    assert definitions(clean_lab, "hopeless") == ["node2"]
+    assert definitions(quick_lab, "hopeless") == ["node2"]
 
 
-def test_several_vms_and_globs_are_started_in_one_command(clean_lab: Lab, start_daemon: StartDaemon) -> None:
+def test_several_vms_and_globs_are_started_in_one_command(quick_lab: Lab, start_daemon: StartDaemon) -> None:
     daemon = start_daemon(FAST, APART)
     for name, host in (("web1", "node1"), ("web2", "node1"), ("db", "node2"), ("other", "node2")):
-        define(clean_lab, host, GuestSpec(name))
+        define(quick_lab, host, GuestSpec(name))
     until(lambda: daemon.get("status")["vms_total"] == 4, "all are seen")
     started = daemon.run("start", "--json", "web*", "db")
     assert started.exit_code == 0, started
@@ -170,65 +170,65 @@ def test_several_vms_and_globs_are_started_in_one_command(clean_lab: Lab, start_
     assert set(hosts) == {"web1", "web2", "db"}
     assert hosts["web1"] != hosts["web2"]
     for name, host in hosts.items():
-        assert definitions(clean_lab, name) == running_on(clean_lab, name) == [host]
-    assert running_on(clean_lab, "other") == []
+        assert definitions(quick_lab, name) == running_on(quick_lab, name) == [host]
+    assert running_on(quick_lab, "other") == []
     assert daemon.run("start", "nothing-*").exit_code == 2
 
 
-def test_a_vm_whose_metadata_asks_for_it_is_placed_once(clean_lab: Lab, start_daemon: StartDaemon) -> None:
+def test_a_vm_whose_metadata_asks_for_it_is_placed_once(quick_lab: Lab, start_daemon: StartDaemon) -> None:
     daemon = start_daemon()
-    define(clean_lab, "node1", GuestSpec("asks", metadata=ASKS))
-    until(lambda: running_on(clean_lab, "asks"), "it was started")
-    assert definitions(clean_lab, "asks") == running_on(clean_lab, "asks")
+    define(quick_lab, "node1", GuestSpec("asks", metadata=ASKS))
+    until(lambda: running_on(quick_lab, "asks"), "it was started")
+    assert definitions(quick_lab, "asks") == running_on(quick_lab, "asks")
     [record] = daemon.get("placements")["placements"]
     assert (record["vm"], record["trigger"], record["outcome"]) == ("asks", "autostart", "started")
     assert record["cycle"]
 
-    define(clean_lab, "node1", GuestSpec("asked-later"))
+    define(quick_lab, "node1", GuestSpec("asked-later"))
     until(lambda: daemon.sees("asked-later", "stopped", "node1"), "it is seen")
     metadata = ["metadata", "asked-later", "urn:virt-scheduler:1", "--key", "vs", "--set", "<placement autostart='yes'/>"]
-    virsh = ["virsh", "-q", "-c", clean_lab.hosts["node1"].uri, *metadata]
+    virsh = ["virsh", "-q", "-c", quick_lab.hosts["node1"].uri, *metadata]
     subprocess.run(virsh, check=True, stdout=subprocess.DEVNULL)
-    until(lambda: running_on(clean_lab, "asked-later"), "it was started")
+    until(lambda: running_on(quick_lab, "asked-later"), "it was started")
 
     # A guest that was shut down stays so: the daemon is no watchdog.
-    [host] = running_on(clean_lab, "asks")
-    with clean_lab.hosts[host].connect() as connection:
+    [host] = running_on(quick_lab, "asks")
+    with quick_lab.hosts[host].connect() as connection:
         connection.lookupByName("asks").destroy()
     until(lambda: daemon.sees("asks", "stopped", host), "it is seen to have stopped")
     before = daemon.get("status")["cycle"]
     until(lambda: daemon.get("status")["cycle"] != before, "the next cycle")
-    assert running_on(clean_lab, "asks") == []
+    assert running_on(quick_lab, "asks") == []
 
 
-def test_a_vm_that_asks_is_placed_when_there_is_room(clean_lab: Lab, start_daemon: StartDaemon) -> None:
+def test_a_vm_that_asks_is_placed_when_there_is_room(quick_lab: Lab, start_daemon: StartDaemon) -> None:
     daemon = start_daemon(FAST, '[[pins]]\nvm = "asks"\nhosts = ["node1"]\n')
     daemon.post("hosts/node1/cordon")
-    define(clean_lab, "node2", GuestSpec("asks", metadata=ASKS))
+    define(quick_lab, "node2", GuestSpec("asks", metadata=ASKS))
     until(lambda: "asks asks to be placed" in daemon.get("status")["sentence"], "it is told why not")
     daemon.post("hosts/node1/uncordon")
-    until(lambda: running_on(clean_lab, "asks") == ["node1"], "it was started")
-    assert definitions(clean_lab, "asks") == ["node1"]
+    until(lambda: running_on(quick_lab, "asks") == ["node1"], "it was started")
+    assert definitions(quick_lab, "asks") == ["node1"]
 
 
 def test_a_vm_started_by_hand_against_a_must_pin_is_moved_to_where_it_belongs(
-    clean_lab: Lab, start_daemon: StartDaemon
+    quick_lab: Lab, start_daemon: StartDaemon
 ) -> None:
     daemon = start_daemon(FAST, PINNED)
-    define(clean_lab, "node3", GuestSpec("legacy-erp"))
-    start(clean_lab, "node3", "legacy-erp")
+    define(quick_lab, "node3", GuestSpec("legacy-erp"))
+    start(quick_lab, "node3", "legacy-erp")
     moved = until(lambda: daemon.migration_of("legacy-erp", state="completed"), "it was moved", seconds=45)
     assert (moved["source"], moved["destination"], moved["trigger"]) == ("node3", "node1", "rule")
     assert "pin" in moved["reason"]
     assert moved["cycle"]
-    assert definitions(clean_lab, "legacy-erp") == running_on(clean_lab, "legacy-erp") == ["node1"]
-    clean_lab.wait_for_guest("legacy-erp")
+    assert definitions(quick_lab, "legacy-erp") == running_on(quick_lab, "legacy-erp") == ["node1"]
+    quick_lab.wait_for_guest("legacy-erp")
 
 
-def test_a_running_vm_is_taken_into_account_whoever_started_it(clean_lab: Lab, start_daemon: StartDaemon) -> None:
+def test_a_running_vm_is_taken_into_account_whoever_started_it(quick_lab: Lab, start_daemon: StartDaemon) -> None:
     daemon = start_daemon(FAST, APART)
-    run_guests(clean_lab, "node3", [GuestSpec("web1")])
+    run_guests(quick_lab, "node3", [GuestSpec("web1")])
     until(lambda: daemon.sees("web1", "running", "node3"), "it is seen")
-    refused = daemon.run("place", "--host", "node3", daemon.define_file(clean_lab, GuestSpec("web2")))
+    refused = daemon.run("place", "--host", "node3", daemon.define_file(quick_lab, GuestSpec("web2")))
     assert refused.exit_code == 3
     assert "web*" in refused.out
