@@ -120,7 +120,9 @@ def _vm(
         storage=facts.storage,
         movable=not facts.blockers,
         blockers=facts.blockers,
-        hold="has just been started" if demand.starting(domain.uuid, now_s=windows.now_s) else None,
+        hold="has just been started"
+        if demand.starting(domain.uuid, now_s=windows.now_s, recent_s=windows.recent_s)
+        else None,
         quarantine=_runs_twice(active),
         destination=next((other for other, sighting in seen if sighting.incoming and other != host), None),
         defined_on=tuple(sorted(other for other, sighting in present if sighting.persistent)),

@@ -93,10 +93,10 @@ class DemandBook:
         demands = sorted(rate.demand_cores for rate, _ in recent if not rate.starting)
         return demands[max(0, ceil(percentile * len(demands)) - 1)] if demands else None
 
-    def starting(self, uuid: str, *, now_s: float) -> bool:
-        """Whether a VM has been seen running for less than START_UP_S, so that little is known of its demand."""
+    def starting(self, uuid: str, *, now_s: float, recent_s: float) -> bool:
+        """Whether a VM has been seen running for less than `recent_s`, so that its mean demand is not known yet."""
         window = self._vms.get(uuid)
-        return window is not None and now_s - window.active_since_s < START_UP_S
+        return window is not None and now_s - window.active_since_s < recent_s
 
     def wait_ratio(self, uuid: str, host: str, *, vcpus: int, now_s: float, recent_s: float) -> float | None:
         """Share of time (0..1) its vCPUs were ready but not running on `host`, per vCPU. None: not known there."""

@@ -112,9 +112,10 @@ def test_what_a_guest_uses_while_it_boots_is_no_peak():
 
 def test_a_vm_is_starting_for_a_minute_wherever_it_goes():
     book = book_of(look(0, used_s=0), look(50, used_s=1, host="b", domain_id=7))
-    assert book.starting("u", now_s=59)
-    assert not book.starting("u", now_s=60)
-    assert not book.starting("unknown", now_s=0)
+    assert book.starting("u", now_s=59, recent_s=60)
+    assert not book.starting("u", now_s=60, recent_s=60)
+    assert not book.starting("u", now_s=10, recent_s=10)
+    assert not book.starting("unknown", now_s=0, recent_s=60)
 
 
 def test_a_migration_is_no_boot():
