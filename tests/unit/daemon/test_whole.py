@@ -1,0 +1,223 @@
+"""The whole daemon on a simulated cluster: what it does by itself over minutes and hours."""
+
+import asyncio
+
+from scheduler.operations.records import MigrationState, PlacementOutcome
+
+from .conftest import AT_ONCE, AUTO, House, definition
+
+PINNED = '[[pins]]\nvm = "db*"\nhosts = ["node3"]\n'
+
+
+def hot_host(house: House, cores: float = 3.0) -> list[str]:
+    """Four VMs on node1 that want 12 of its 8 cores."""
+    return [house.vm(f"web{number}", "node1", cores=cores) for number in range(4)]
+
+
+async def test_contention_is_relieved_after_the_hold_and_not_before(house: House):
+    hot_host(house)
+    await house.go()
+    await house.clock.advance(115)
+    assert await house.ways() == []
+    await house.clock.advance(60)
+    ways = await house.ways()
+    assert ways
+    assert {(source, trigger) for _, source, _, trigger in ways} == {("node1", "balance")}
+    assert all(one.state is MigrationState.COMPLETED for one in await house.migrations())
+
+
+async def test_a_spike_shorter_than_the_hold_moves_nothing(house: House):
+    uuids = hot_host(house, cores=1.0)
+    await house.go()
+    await house.clock.advance(100)
+    for uuid in uuids:
+        house.cluster.set_demand(uuid, 4.0)
+    await house.clock.advance(90)
+    for uuid in uuids:
+        house.cluster.set_demand(uuid, 1.0)
+    await house.clock.advance(400)
+    assert await house.ways() == []
+
+
+async def test_after_a_move_a_host_must_show_contention_anew(house: House):
+    """Even so hot that one move does not help: the next comes no sooner than the hold after the first has ended."""
+    for number in range(8):
+        house.vm(f"web{number}", "node1", cores=4.0)
+    await house.go()
+    await house.clock.advance(900)
+    began = sorted(one.started_at or 0.0 for one in await house.migrations())
+    batches = [later - earlier for earlier, later in zip(began, began[1:], strict=False) if later - earlier > 60]
+    assert len(began) > 1
+    assert all(gap >= 120 for gap in batches)
+
+
+async def test_symmetric_load_moves_nothing(house: House):
+    for host in ("node1", "node2", "node3"):
+        for number in range(4):
+            house.vm(f"{host}-web{number}", host, cores=3.0)
+    await house.go()
+    await house.clock.advance(400)
+    assert await house.ways() == []
+
+
+async def test_a_vm_started_by_hand_against_its_pin_is_moved_at_once(house: House):
+    """Even in the warm-up: a broken rule is no matter of balance."""
+    uuid = house.vm("db1", "node1", running=False)
+    await house.go(AUTO + PINNED)
+    await house.clock.advance(30)
+    await house.cluster.start("node1", uuid)
+    await house.clock.advance(20)
+    assert await house.ways() == [("db1", "node1", "node3", "rule")]
+    assert house.cluster.running_on(uuid) == ["node3"]
+
+
+async def test_in_recommend_that_waits_for_a_person(house: House):
+    uuid = house.vm("db1", "node1", running=False)
+    daemon = await house.go('mode = "recommend"\n' + PINNED)
+    await house.cluster.start("node1", uuid)
+    await house.clock.advance(20)
+    [waiting] = await daemon.service.recommendations()
+    assert (waiting.vm, waiting.destination, waiting.trigger) == ("db1", "node3", "rule")
+    assert daemon.service.status().recommendations_pending == 1
+    await house.run(daemon.service.approve(waiting.id, requested_by="alice"))
+    await house.clock.advance(30)
+    assert house.cluster.running_on(uuid) == ["node3"]
+    assert daemon.service.status().recommendations_pending == 0
+
+
+async def test_what_a_person_moved_stays_there(house: House):
+    """It is moved with virsh onto a host that gets hot; the others leave, it does not."""
+    uuid = house.vm("mine", "node2", cores=3.0)
+    hot_host(house, cores=2.5)
+    daemon = await house.go()
+    await house.clock.advance(20)
+    moving = asyncio.create_task(house.cluster.migrate(uuid, "node2", "node1", _options()))
+    await house.clock.advance(600)
+    await moving
+    assert "mine" not in {vm for vm, *_, trigger in await house.ways() if trigger == "balance"}
+    assert {vm for vm, *_, trigger in await house.ways() if trigger == "balance"}
+    assert daemon.service.snapshot().vm(uuid).hold is not None
+
+
+async def test_a_moved_vm_is_left_alone_and_never_sent_straight_back(house: House):
+    uuids = hot_host(house)
+    await house.go()
+    await house.clock.advance(300)
+    moved = {one.uuid: one.destination for one in await house.migrations()}
+    # What was hot is idle, what was moved is crowded: all evidence is for the way back.
+    for uuid in uuids:
+        house.cluster.set_demand(uuid, 4.0 if uuid in moved else 0.1)
+    for host in set(moved.values()):
+        for number in range(3):
+            house.vm(f"{host}-crowd{number}", host, cores=4.0, blockers=("a PCI device",))
+    before = len(await house.migrations())
+    await house.clock.advance(600)
+    again = (await house.migrations())[before:]
+    assert not [one for one in again if one.uuid in moved]
+
+
+async def test_a_drain_of_several_vms_keeps_the_queue_limits(house: House):
+    for number in range(6):
+        house.vm(f"web{number}", "node1")
+    daemon = await house.go()
+    await house.run(daemon.service.drain("node1", dry_run=False, requested_by="alice"))
+    most = {"in": 0, "out": 0}
+    for _ in range(120):
+        await house.clock.advance(1)
+        for host in daemon.service.hosts():
+            most["in"], most["out"] = max(most["in"], host.inbound), max(most["out"], host.outbound)
+    assert most == {"in": 1, "out": 2}
+    assert [vm.name for vm in daemon.service.snapshot().vms if vm.host == "node1"] == []
+    assert len(await house.ways()) == 6
+
+
+async def test_two_placements_at_the_same_moment_never_take_the_same_room(house: House):
+    for host in ("node2", "node3"):
+        house.vm(f"full-{host}", host, memory_mib=14000)
+    daemon = await house.go()
+    ways = [
+        daemon.service.place([definition(name, memory_mib=9000)], host=None, dry_run=False, requested_by=name)
+        for name in ("one", "two")
+    ]
+    [first], [second] = await house.run(asyncio.gather(*ways))
+    assert sorted([first.outcome, second.outcome]) == [PlacementOutcome.REFUSED, PlacementOutcome.STARTED]
+    assert first.host == "node1" or second.host == "node1"
+
+
+async def test_a_start_that_fails_on_one_host_tries_the_next(house: House):
+    for host in ("node2", "node3"):
+        house.vm(f"some-{host}", host)
+    house.cluster.host("node1").start_error = "no space left on device"
+    daemon = await house.go()
+    [record] = await house.run(
+        daemon.service.place([definition("web1")], host=None, dry_run=False, requested_by="alice")
+    )
+    assert record.outcome is PlacementOutcome.STARTED
+    assert [bool(attempt.error) for attempt in record.attempts] == [True, False]
+    assert house.cluster.running_on(record.uuid) == [record.host]
+    assert house.cluster.defined_on(record.uuid) == [record.host]
+
+
+async def test_the_next_daemon_adopts_what_the_killed_one_was_migrating(house: House):
+    uuid = house.vm("web1", "node1", memory_mib=4096)
+    daemon = await house.go()
+    [asked] = await house.run(daemon.service.migrate(["web1"], to="node2", dry_run=False, requested_by="alice"))
+    await house.clock.advance(5)
+    assert (await daemon.service.migration(asked.id)).state is MigrationState.MIGRATING
+    await house.kill()
+    await house.clock.advance(3)
+    again = await house.go()
+    assert [one.id for one in await house.migrations()] == [asked.id]
+    await house.clock.advance(90)
+    ended = await again.service.migration(asked.id)
+    assert ended.state is MigrationState.COMPLETED
+    assert house.cluster.running_on(uuid) == ["node2"]
+    assert len(await house.migrations()) == 1
+    assert again.service.snapshot().vm(uuid).hold  # a person asked for it
+
+
+async def test_a_drain_goes_on_after_a_restart_without_asking_twice(house: House):
+    """What migrates at the restart is adopted before the drain asks for more."""
+    for number in range(3):
+        house.vm(f"web{number}", "node1", memory_mib=4096)
+    daemon = await house.go()
+    await house.run(daemon.service.drain("node1", dry_run=False, requested_by="alice"))
+    await house.clock.advance(5)
+    await house.kill()
+    again = await house.go()
+    await house.clock.advance(400)
+    assert [vm.name for vm in again.service.snapshot().vms if vm.host == "node1"] == []
+    completed = [one.vm for one in await house.migrations() if one.state is MigrationState.COMPLETED]
+    assert sorted(completed) == ["web0", "web1", "web2"]
+
+
+async def test_a_killed_daemons_cooldowns_hold_in_the_next(house: House):
+    uuids = hot_host(house)
+    await house.go()
+    await house.clock.advance(300)
+    moved = {one.uuid for one in await house.migrations()}
+    await house.kill()
+    again = await house.go()
+    await house.clock.advance(90)  # until no VM counts as just started
+    assert moved
+    assert all(again.service.snapshot().vm(uuid).hold for uuid in moved)
+    assert not any(again.service.snapshot().vm(uuid).hold for uuid in set(uuids) - moved)
+
+
+async def test_the_same_trouble_are_told_once(house: House):
+    """Contention that nothing can relieve is no news at every look."""
+    for number in range(4):
+        house.vm(f"web{number}", "node1", cores=4.0, blockers=("a PCI device",))
+    daemon = await house.go(AUTO + AT_ONCE)
+    await house.clock.advance(600)
+    before = len(await daemon.service.decisions(limit=100))
+    await house.clock.advance(900)
+    assert daemon.cycle.last is not None
+    assert daemon.cycle.last.kind == "blocked"
+    assert len(await daemon.service.decisions(limit=100)) == before <= 4
+
+
+def _options() -> object:
+    from scheduler.cluster.ports import MigrationOptions
+
+    return MigrationOptions(persistent=True)
