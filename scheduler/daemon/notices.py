@@ -34,11 +34,16 @@ class Notices:
                 queue.put_nowait(None)
 
     async def listen(self, after: int | None) -> AsyncIterator[Notice]:
-        """What happens from now on, preceded by what is remembered after id `after`."""
+        """What happens from now on, preceded by what is remembered after id `after`.
+
+        An id that was not given out yet is of the process before: then all that this one remembers comes first.
+        """
         queue: asyncio.Queue[Notice | None] = asyncio.Queue()
-        for notice in self._memory if after is not None else ():
-            if notice.id > (after or 0):
-                queue.put_nowait(notice)
+        if after is not None:
+            first = after + 1 if after < self._next_id else 1
+            for notice in self._memory:
+                if notice.id >= first:
+                    queue.put_nowait(notice)
         self._listeners.add(queue)
         try:
             while (notice_or_end := await queue.get()) is not None:

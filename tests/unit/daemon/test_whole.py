@@ -1,6 +1,7 @@
 """The whole daemon on a simulated cluster: what it does by itself over minutes and hours."""
 
 import asyncio
+from itertools import pairwise
 
 from scheduler.operations.records import MigrationState, PlacementOutcome
 
@@ -40,15 +41,15 @@ async def test_a_spike_shorter_than_the_hold_moves_nothing(house: House):
 
 
 async def test_after_a_move_a_host_must_show_contention_anew(house: House):
-    """Even so hot that one move does not help: the next comes no sooner than the hold after the first has ended."""
+    """A host so hot that one round does not help: the next comes no sooner than the hold after the first."""
     for number in range(8):
-        house.vm(f"web{number}", "node1", cores=4.0)
+        house.vm(f"web{number}", "node1", cores=2.0)
     await house.go()
-    await house.clock.advance(900)
+    await house.clock.advance(600)
     began = sorted(one.started_at or 0.0 for one in await house.migrations())
-    batches = [later - earlier for earlier, later in zip(began, began[1:], strict=False) if later - earlier > 60]
-    assert len(began) > 1
-    assert all(gap >= 120 for gap in batches)
+    gaps = [later - earlier for earlier, later in pairwise(began)]
+    assert max(gaps) >= 120
+    assert all(gap < 1 or gap >= 120 for gap in gaps)  # at once in one batch, or after a new hold
 
 
 async def test_symmetric_load_moves_nothing(house: House):
@@ -204,7 +205,7 @@ async def test_a_killed_daemons_cooldowns_hold_in_the_next(house: House):
     assert not any(again.service.snapshot().vm(uuid).hold for uuid in set(uuids) - moved)
 
 
-async def test_the_same_trouble_are_told_once(house: House):
+async def test_the_same_trouble_is_told_once(house: House):
     """Contention that nothing can relieve is no news at every look."""
     for number in range(4):
         house.vm(f"web{number}", "node1", cores=4.0, blockers=("a PCI device",))
