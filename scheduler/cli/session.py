@@ -25,13 +25,13 @@ class Choice:
     socket_path: Path | None = None
 
     def socket(self) -> Path:
-        """The socket named, else the config's, else the default one. UsageError when a named config cannot be used."""
+        """The socket named, else the config's, else the default one. UsageError when a named config tells none."""
         if self.socket_path is not None:
             return self.socket_path
-        from ..config import Config, ConfigError, load
+        from ..config import Config, ConfigError, find_socket
 
         try:
-            return load(self.config_path).api.socket
+            return find_socket(self.config_path)
         except ConfigError as error:
             if self.config_path is not None:
                 raise click.UsageError("\n".join(error.problems)) from None

@@ -1,5 +1,6 @@
 """Reading the file, and telling every mistake in it: where, what is wrong, what is allowed."""
 
+import contextlib
 import difflib
 import tomllib
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from .contradictions import contradictions
-from .models import Config, key_of
+from .models import ApiSection, Config, key_of
 
 DEFAULT_PATH = Path("/etc/virt-scheduler/config.toml")
 
@@ -40,6 +41,20 @@ def load(path: Path | None = None) -> Config:
     except OSError as error:
         raise ConfigError([f"{source}: {error.strerror}"]) from None
     return parse(text, str(source))
+
+
+def find_socket(path: Path | None = None) -> Path:
+    """The API's socket that a config names, whatever else is wrong in it: a daemon goes on with the config before.
+
+    ConfigError when there is no telling.
+    """
+    try:
+        return load(path).api.socket
+    except ConfigError:
+        with contextlib.suppress(OSError, ValueError):
+            data = tomllib.loads((path or DEFAULT_PATH).read_text(encoding="utf-8"))
+            return ApiSection.model_validate(data.get("api", {})).socket
+        raise
 
 
 def parse(text: str, source: str) -> Config:

@@ -86,6 +86,19 @@ def test_the_daemon_is_chosen_by_socket_then_config(config: Path, tmp_path: Path
         Choice(config_path=tmp_path / "none.toml").socket()
 
 
+def test_a_daemon_is_spoken_to_although_its_config_has_a_mistake_by_now(config: Path) -> None:
+    config.write_text(CONFIG + '[balance]\nobjective = "fun"\n')
+    assert Choice(config_path=config).socket() == Path("/run/elsewhere.sock")
+    config.write_text('mode = "fun"\n')
+    assert Choice(config_path=config).socket() == Path("/run/virt-scheduler/api.sock")
+    config.write_text('[api]\nsocket = "relative.sock"\n')
+    with pytest.raises(click.UsageError, match=r"api\.socket"):
+        Choice(config_path=config).socket()
+    config.write_text("mode = ")
+    with pytest.raises(click.UsageError, match="no valid TOML"):
+        Choice(config_path=config).socket()
+
+
 def test_the_environment_names_the_config(config: Path) -> None:
     shown = call("hosts", VIRT_SCHEDULER_CONFIG=str(config))
     assert shown.exit_code == 2
