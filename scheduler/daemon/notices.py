@@ -20,6 +20,7 @@ class Notices:
         self._memory: deque[Notice] = deque(maxlen=REMEMBERED)
         self._listeners: set[asyncio.Queue[Notice | None]] = set()
         self._next_id = 1
+        self._closed = False
 
     def publish(self, kind: str, text: str, **data: object) -> None:
         """Tell everybody."""
@@ -44,6 +45,8 @@ class Notices:
             for notice in self._memory:
                 if notice.id >= first:
                     queue.put_nowait(notice)
+        if self._closed:
+            queue.put_nowait(None)
         self._listeners.add(queue)
         try:
             while (notice_or_end := await queue.get()) is not None:
@@ -52,7 +55,8 @@ class Notices:
             self._listeners.discard(queue)
 
     def close(self) -> None:
-        """End every listener."""
+        """End every listener, and those to come once they have heard what is remembered."""
+        self._closed = True
         for queue in self._listeners:
             queue.put_nowait(None)
         self._listeners.clear()
