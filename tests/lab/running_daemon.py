@@ -31,8 +31,8 @@ Answer = dict[str, Any]
 FAST = 'sample_interval = "500ms"\nsweep_interval = "5s"\nevent_debounce = "100ms"\n'
 """Keys that let the daemon measure often and act at once."""
 READY_TO_BALANCE = '[balance]\nhold = "2s"\n[limits]\nwarm_up = "0s"\ncooldown = "1s"\nmax_moved_per_hour = 1.0\n'
-SLOW_MIGRATION = '[migration]\nbandwidth = "5MiB/s"\n'
-"""Makes the migration of a guest take some 15 s, long enough to do something in the middle of it."""
+SLOW_MIGRATION = '[migration]\nbandwidth = "7MiB/s"\n'
+"""Makes the migration of a guest take some 10 s, long enough to do something in the middle of it."""
 FINAL_STATES = frozenset({"completed", "failed", "aborted", "unknown"})
 
 _READY_SECONDS = 20
@@ -85,7 +85,12 @@ class RunningDaemon:
         self.config_file = self.folder / "config.toml"
         self.socket = self.folder / "api.sock"
         self.log = self.folder / "log"
-        self._hosts = lab.config_file.read_text().replace('mode = "auto"\n', "").replace(str(lab.directory / "state"), str(self.folder / "state")).replace(str(lab.directory / "api.sock"), str(self.socket))
+        self._hosts = (
+            lab.config_file.read_text()
+            .replace('mode = "auto"\n', "")
+            .replace(str(lab.directory / "state"), str(self.folder / "state"))
+            .replace(str(lab.directory / "api.sock"), str(self.socket))
+        )
         self.configure(head, tables, mode=mode)
         self.start()
 
@@ -120,7 +125,8 @@ class RunningDaemon:
         return self.process.wait(_END_SECONDS)
 
     def close(self) -> None:
-        """End it, if it has not ended yet."""
+        """End it, if it has not ended yet; what it logged is shown with a test that failed."""
+        sys.stdout.write(self.log.read_text(errors="replace"))
         if self.process.poll() is None:
             try:
                 self.terminate()
@@ -194,7 +200,12 @@ class RunningDaemon:
         """Start `virt-scheduler ARGUMENTS` in a process group of its own."""
         command = [sys.executable, "-m", "scheduler", "--config", str(self.config_file), *arguments]
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
         )
 
     def run(self, *arguments: str) -> Done:
@@ -230,12 +241,10 @@ def define(lab: Lab, host: str, guest: GuestSpec, change: Callable[[str], str] =
     return uuid
 
 
-def start(lab: Lab, host: str, name: str, *, booted: bool = False) -> None:
-    """Start a defined guest with libvirt. While it boots it hardly lets a migration begin: then wait for it."""
+def start(lab: Lab, host: str, name: str, *, paused: bool = False) -> None:
+    """Start a defined guest with libvirt; a paused one takes its room and no CPU."""
     with lab.hosts[host].connect() as connection:
-        connection.lookupByName(name).create()
-    if booted:
-        lab.wait_for_guest(name)
+        connection.lookupByName(name).createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
 
 
 def run_guests(lab: Lab, host: str, guests: Iterable[GuestSpec], change: Callable[[str], str] = str) -> None:
@@ -265,7 +274,11 @@ def definitions(lab: Lab, name: str) -> list[str]:
 
 def running_on(lab: Lab, name: str) -> list[str]:
     """The hosts on which libvirt really runs a guest of that name."""
-    return [host for host in lab.hosts if _domain_of(lab, host, name, lambda domain: domain.state()[0] == libvirt.VIR_DOMAIN_RUNNING)]
+    return [
+        host
+        for host in lab.hosts
+        if _domain_of(lab, host, name, lambda domain: domain.state()[0] == libvirt.VIR_DOMAIN_RUNNING)
+    ]
 
 
 def _domain_of(lab: Lab, host: str, name: str, is_so: Callable[[Any], bool]) -> bool:

@@ -24,9 +24,7 @@ def daemon(start_daemon: StartDaemon) -> RunningDaemon:
 
 
 def seen_within(seconds: float, look: Callable[[], object], what: str) -> None:
-    began = time.monotonic()
     until(look, what, seconds=seconds)
-    print(f"{what}: seen after {time.monotonic() - began:.2f} s")
 
 
 def test_what_anyone_does_is_seen_within_a_second(quick_lab: Lab, daemon: RunningDaemon) -> None:
@@ -43,7 +41,8 @@ def test_what_anyone_does_is_seen_within_a_second(quick_lab: Lab, daemon: Runnin
     [pid] = quick_lab.hosts["node1"].guest_pids()
     os.kill(pid, signal.SIGKILL)
     seen_within(1, lambda: daemon.sees("vm1", "stopped", "node1"), "crashed")
-    start(quick_lab, "node1", "vm1", booted=True)
+    start(quick_lab, "node1", "vm1")
+    quick_lab.wait_for_guest("vm1")  # while it boots it hardly lets a migration begin
     migrate_by_hand(quick_lab, "vm1", "node1", "node2")
     seen_within(1, lambda: daemon.sees("vm1", "running", "node2"), "migrated")
     with quick_lab.hosts["node2"].connect() as connection:
@@ -62,7 +61,9 @@ def test_a_vm_without_a_definition_is_seen_come_and_go(quick_lab: Lab, daemon: R
     seen_within(1, lambda: daemon.vm("passing") is None, "gone")
 
 
-def test_a_frozen_host_is_unreachable_in_15_s_while_others_stay_fresh(quick_lab: Lab, start_daemon: StartDaemon) -> None:
+def test_a_frozen_host_is_unreachable_in_15_s_while_others_stay_fresh(
+    quick_lab: Lab, start_daemon: StartDaemon
+) -> None:
     daemon, frozen = start_daemon(FAST), quick_lab.hosts["node1"]
     define(quick_lab, "node1", GuestSpec("vm1"))
     start(quick_lab, "node1", "vm1")
@@ -77,7 +78,6 @@ def test_a_frozen_host_is_unreachable_in_15_s_while_others_stay_fresh(quick_lab:
             break
         assert time.monotonic() - frozen_at < 15
         time.sleep(0.5)
-    print(f"frozen: unreachable after {time.monotonic() - frozen_at:.1f} s")
     assert daemon.host("node1")["detail"]
     assert [daemon.host(name)["state"] for name in ("node2", "node3")] == ["up", "up"]
     assert 'virt_scheduler_host_up{host="node1"} 0.0' in daemon.metrics()

@@ -9,7 +9,6 @@ from scheduler.lab.lab import Lab
 from tests.lab.conftest import StartDaemon
 from tests.lab.running_daemon import (
     FAST,
-    RunningDaemon,
     define,
     definitions,
     ended,
@@ -74,7 +73,9 @@ def test_a_host_that_is_asked_for_is_taken_or_refused_with_reasons(quick_lab: La
     assert large.exit_code == 3
     # 1024 MiB, less 64 kept for the host and 96 for vm1.
     assert "node2: needs 1,000 MiB, 136 MiB short" in large.out
-    newer = daemon.run("place", "--host", "node1", daemon.define_file(quick_lab, GuestSpec("newer", cpu="Haswell-noTSX")))
+    newer = daemon.run(
+        "place", "--host", "node1", daemon.define_file(quick_lab, GuestSpec("newer", cpu="Haswell-noTSX"))
+    )
     assert newer.exit_code == 3
     assert "avx2" in newer.out
     unknown = daemon.run("place", "--host", "node9", daemon.define_file(quick_lab, GuestSpec("vm2")))
@@ -186,7 +187,15 @@ def test_a_vm_whose_metadata_asks_for_it_is_placed_once(quick_lab: Lab, start_da
 
     define(quick_lab, "node1", GuestSpec("asked-later"))
     until(lambda: daemon.sees("asked-later", "stopped", "node1"), "it is seen")
-    metadata = ["metadata", "asked-later", "urn:virt-scheduler:1", "--key", "vs", "--set", "<placement autostart='yes'/>"]
+    metadata = [
+        "metadata",
+        "asked-later",
+        "urn:virt-scheduler:1",
+        "--key",
+        "vs",
+        "--set",
+        "<placement autostart='yes'/>",
+    ]
     virsh = ["virsh", "-q", "-c", quick_lab.hosts["node1"].uri, *metadata]
     subprocess.run(virsh, check=True, stdout=subprocess.DEVNULL)
     until(lambda: running_on(quick_lab, "asked-later"), "it was started")
