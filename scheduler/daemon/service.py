@@ -188,11 +188,17 @@ class Service:
         known_host(snapshot, to)
         moving = chosen(snapshot, vms, wanted=lambda vm: vm.active)
         await self._rooms.view.refresh(*{vm.host for vm in moving if vm.host}, *([to] if to else ()))
-        # Each decision sees the room that the ones before it have taken.
-        return [await self._migrate(vm, to=to, dry_run=dry_run, requested_by=requested_by) for vm in moving]
+        # Each decision sees the room that the ones before it have taken or, in a dry run, would have taken.
+        records: list[MigrationRecord] = []
+        for vm in moving:
+            snapshot = _with_moves(self.snapshot(), records)
+            records.append(await self._migrate(snapshot, vm, to=to, dry_run=dry_run, requested_by=requested_by))
+        return records
 
-    async def _migrate(self, vm: Vm, *, to: str | None, dry_run: bool, requested_by: str) -> MigrationRecord:
-        snapshot, settings = self.snapshot(), self._rooms.configured.planner
+    async def _migrate(
+        self, snapshot: Snapshot, vm: Vm, *, to: str | None, dry_run: bool, requested_by: str
+    ) -> MigrationRecord:
+        settings = self._rooms.configured.planner
         if not any(known.uuid == vm.uuid for known in snapshot.vms):
             raise ControlError("not_found", f"{vm.name} is gone")
         current = snapshot.vm(vm.uuid)
@@ -341,6 +347,15 @@ def _word(flag: HostFlag | None) -> str:
     if flag is None:
         return ""
     return "draining" if flag.draining else "cordoned"
+
+
+def _with_moves(snapshot: Snapshot, records: Iterable[MigrationRecord]) -> Snapshot:
+    """The snapshot with these migrations on their way."""
+    going = {record.uuid: record.destination for record in records if not record.state.final}
+    return replace(
+        snapshot,
+        vms=tuple(replace(vm, destination=going[vm.uuid]) if vm.uuid in going else vm for vm in snapshot.vms),
+    )
 
 
 def _told(refusals: Iterable[Refusal]) -> str:

@@ -123,13 +123,14 @@ async def test_several_vms_see_the_room_taken_by_those_before(house: House):
     assert [one.vm for one in await service.placements(limit=10)] == ["big3", "big2", "big1", "big0"]
 
 
-async def test_migrations_in_one_request_see_each_other(house: House):
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_migrations_in_one_request_see_each_other(house: House, dry_run: bool):
     for number in range(3):
         house.vm(f"web{number}", "node1", memory_mib=5000)
     for host in ("node2", "node3"):
         house.vm(f"half-{host}", host, memory_mib=8000)
     await house.start()
-    records = await migrate(house, "web*")
+    records = await migrate(house, "web*", dry_run=dry_run)
     assert sorted(one.destination for one in records) == ["", "node2", "node3"]
     assert [one.state for one in records].count(MigrationState.FAILED) == 1
 
