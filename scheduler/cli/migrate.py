@@ -124,7 +124,7 @@ def _show_plan(plan: Record) -> None:
                     step["source"],
                     step["destination"],
                     seconds(step["predicted_seconds"]),
-                    step["reason"],
+                    step["reason"]["text"],
                 )
                 for step in plan["steps"]
             ],

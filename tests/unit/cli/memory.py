@@ -121,7 +121,7 @@ class MovingControl(MemoryControl):
     def _step(self, vm: str, host: str) -> dict[str, object]:
         return {
             "vm": vm, "source": host, "destination": "node2", "batch": 1, "predicted_seconds": 10.0, "gain": 0.1,
-            "reason": "host is drained",
+            "reason": {"code": "drain", "text": "host is drained"},
         }  # fmt: skip
 
 
