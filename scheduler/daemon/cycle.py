@@ -173,7 +173,10 @@ class Cycle:
             if mode is Mode.OBSERVE:
                 outcome.watched.append(step)
             elif mode is Mode.RECOMMEND:
-                outcome.recommended.append(step)
+                if refusal := self._gate.turned_down(step.uuid, step.destination):
+                    outcome.held.append((step, (refusal,)))
+                else:
+                    outcome.recommended.append(step)
             elif step.batch == 1:
                 trigger = trigger_of(step)
                 reasons = self._gate.admit(

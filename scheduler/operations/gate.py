@@ -119,6 +119,10 @@ class Gate:
             ]
         return tuple(reason for reason in found if reason is not None)
 
+    def turned_down(self, uuid: str, destination: str) -> Reason | None:
+        """Why this move is not to be recommended, whatever speaks for it: a person has said no to it; or None."""
+        return self._history.turned_down(uuid, destination, self._clock.monotonic(), self.limits)
+
     def book(self, uuid: str, source: str, destination: str, trigger: Trigger) -> None:
         """Count a migration that was just admitted; it waits for its slots.
 

@@ -64,6 +64,11 @@ class MoveHistory:
         where = moves[-1].destination
         return Reason("manual_move", f"a person moved it to {where}, it stays for {span(left_s)}", left_seconds=left_s)
 
+    def turned_down(self, uuid: str, destination: str, now: float, limits: Limits) -> Reason | None:
+        """Taken away from there by a person, or kept from going there: for a while that is not proposed."""
+        hold = self.manual_hold(uuid, now, limits)
+        return hold if hold is not None and self._moved(uuid)[-1].source == destination else None
+
     def reverse_ban(self, uuid: str, destination: str, now: float, limits: Limits) -> Reason | None:
         """No way back to where it came from. A drained host may get its VMs back: no balancing sent them away."""
         left = [move.at for move in self._moved(uuid) if move.source == destination and move.trigger != Trigger.DRAIN]

@@ -246,3 +246,13 @@ async def test_a_dismissed_recommendation_is_not_made_again(house: House):
     with pytest.raises(ControlError) as raised:
         await house.run(daemon.service.dismiss(waiting[0].id, requested_by="alice"))
     assert raised.value.kind == "conflict"
+
+
+async def test_a_dismissed_recommendation_to_mend_a_rule_is_not_made_again(house: House):
+    number = await recommended(house)
+    service = house.daemon.service
+    await house.run(service.dismiss(number, requested_by="alice"))
+    decision = await house.cycle()
+    assert await service.recommendations() == []
+    assert decision.kind == "blocked"
+    assert "held back db1" in decision.sentence

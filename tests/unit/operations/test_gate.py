@@ -105,6 +105,16 @@ async def test_a_vm_that_a_person_moved_is_left_where_it_was_put(gate, clock):
     assert codes(gate, source="node2", destination="node3") == []
 
 
+async def test_a_move_that_a_person_undid_is_not_proposed_for_a_while(gate, clock):
+    gate.note_manual_move("a", "node1", "node2")
+    assert gate.turned_down("a", "node3") is gate.turned_down("b", "node1") is None
+    refusal = gate.turned_down("a", "node1")
+    assert refusal is not None
+    assert refusal.code == "manual_move"
+    await clock.advance(6.1 * HOUR)
+    assert gate.turned_down("a", "node1") is None
+
+
 async def test_failures_back_off_for_the_vm_and_for_the_pair(gate, clock):
     moved(gate, success=False)
     assert codes(gate, destination="node3") == ["failure_backoff"]
