@@ -269,18 +269,18 @@ def migrate_by_hand(lab: Lab, name: str, source: str, destination: str) -> None:
 
 def definitions(lab: Lab, name: str) -> list[str]:
     """The hosts on which libvirt knows a guest of that name, running or not."""
-    return [host for host in lab.hosts if _domain_of(lab, host, name, lambda _domain: True)]
+    return _hosts_that_list(lab, name, 0)
 
 
 def running_on(lab: Lab, name: str) -> list[str]:
     """The hosts on which libvirt really runs a guest of that name."""
-    return [
-        host
-        for host in lab.hosts
-        if _domain_of(lab, host, name, lambda domain: domain.state()[0] == libvirt.VIR_DOMAIN_RUNNING)
-    ]
+    return _hosts_that_list(lab, name, libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING)
 
 
-def _domain_of(lab: Lab, host: str, name: str, is_so: Callable[[Any], bool]) -> bool:
-    with lab.hosts[host].connect() as connection:
-        return any(domain.name() == name and is_so(domain) for domain in connection.listAllDomains())
+def _hosts_that_list(lab: Lab, name: str, flags: int) -> list[str]:
+    found = []
+    for host in lab.hosts.values():
+        with host.connect() as connection:
+            if any(domain.name() == name for domain in connection.listAllDomains(flags)):
+                found.append(host.name)
+    return found

@@ -10,6 +10,7 @@ from tests.lab.conftest import StartDaemon
 from tests.lab.running_daemon import (
     FAST,
     FINAL_STATES,
+    READY_TO_BALANCE,
     SLOW_MIGRATION,
     Answer,
     RunningDaemon,
@@ -31,7 +32,11 @@ UNIT = "<memballoon"
 
 
 def seen(daemon: RunningDaemon, *names: str) -> None:
-    until(lambda: all((daemon.vm(name) or {}).get("state") == "running" for name in names), "all run", seconds=5)
+    until(
+        lambda: all((daemon.vm(name) or {}).get("state") in {"running", "paused"} for name in names),
+        "all are active",
+        seconds=5,
+    )
 
 
 def test_a_vm_is_migrated_where_it_is_told_and_where_it_is_best(quick_lab: Lab, start_daemon: StartDaemon) -> None:
@@ -71,9 +76,8 @@ def test_what_cannot_work_is_refused_beforehand_and_says_why(quick_lab: Lab, sta
     local = quick_lab.hosts["node3"].folder / "lib" / "local.img"
     local.write_bytes(bytes(1 << 20))
     disk = "<disk type='file'><source file='/var/lib/libvirt/local.img'/><target dev='vda' bus='virtio'/></disk>"
-    passed_through = (
-        "<hostdev mode='subsystem' type='pci'><source><address bus='0x3b' slot='0' function='0'/></source></hostdev>"
-    )
+    address = "<address bus='0x3b' slot='0' function='0'/>"
+    passed_through = f"<hostdev mode='subsystem' type='pci'><source>{address}</source></hostdev>"
     for guest in (
         GuestSpec("newer", cpu="Haswell-noTSX"),
         GuestSpec("large", memory_mib=300),
@@ -81,12 +85,12 @@ def test_what_cannot_work_is_refused_beforehand_and_says_why(quick_lab: Lab, sta
         GuestSpec("stays"),
     ):
         define(quick_lab, "node3", guest)
-        start(quick_lab, "node3", guest.name)
+        start(quick_lab, "node3", guest.name, paused=True)
     define(quick_lab, "node3", GuestSpec("with-disk"), lambda xml: xml.replace(UNIT, disk + UNIT))
-    start(quick_lab, "node3", "with-disk")
+    start(quick_lab, "node3", "with-disk", paused=True)
     for guest in (GuestSpec("filler", memory_mib=800), GuestSpec("web2")):
         define(quick_lab, "node2", guest)
-        start(quick_lab, "node2", guest.name)
+        start(quick_lab, "node2", guest.name, paused=True)
     # No such device is in this machine, so it can only be defined.
     define(quick_lab, "node1", GuestSpec("with-device"), lambda xml: xml.replace(UNIT, passed_through + UNIT))
     seen(daemon, "newer", "large", "web1", "stays", "with-disk", "filler", "web2")
@@ -123,7 +127,7 @@ def test_what_cannot_work_is_refused_beforehand_and_says_why(quick_lab: Lab, sta
 
 
 def test_several_are_migrated_in_one_command_within_the_slots(quick_lab: Lab, start_daemon: StartDaemon) -> None:
-    daemon = start_daemon(FAST, '[migration]\nbandwidth = "20MiB/s"\n')
+    daemon = start_daemon()
     run_guests(quick_lab, "node1", [GuestSpec("batch0"), GuestSpec("batch1")])
     seen(daemon, "batch0", "batch1")
     command = daemon.begin("migrate", "batch*", "--to", "node3")
@@ -221,9 +225,9 @@ def test_a_host_lost_in_the_middle_is_waited_for_and_the_truth_is_told(
     assert definitions(quick_lab, "vm1") == running_on(quick_lab, "vm1") == ["node1"]
 
 
-def test_a_migration_by_somebody_else_is_adopted_and_respected(quick_lab: Lab, start_daemon: StartDaemon) -> None:
-    daemon = start_daemon()
-    run_guests(quick_lab, "node1", [GuestSpec("vm1", dirty_mib_per_s=0)])
+def test_a_migration_by_somebody_else_is_followed_and_respected(quick_lab: Lab, start_daemon: StartDaemon) -> None:
+    daemon = start_daemon(FAST, READY_TO_BALANCE)
+    run_guests(quick_lab, "node1", [GuestSpec("vm1")])
     seen(daemon, "vm1")
     migrate_by_hand(quick_lab, "vm1", "node1", "node3")
     until(lambda: daemon.sees("vm1", "running", "node3"), "it is seen", seconds=2)
