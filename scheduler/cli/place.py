@@ -1,11 +1,13 @@
 """Starting VMs: new ones from their definition, or defined ones."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
 import click
 
-from .client import Record
+from .client import ApiError, Record
 from .session import BAD_INPUT, DONE, FAILED, REFUSED, Session, fail, live
 
 _host = click.option("--host", help="On this host; refused, with reasons, when it may not be there.")
@@ -40,7 +42,27 @@ def place(
         raise click.UsageError("without a daemon it takes --snapshot and --vm, and no FILE.xml")
     if not files:
         raise click.UsageError("Missing argument 'FILE.xml...'.")
-    return _request(session, {"definitions": [file.read() for file in files], "host": host, "dry_run": dry_run})
+    definitions = [_definition(file) for file in files]
+    try:
+        return _request(session, {"definitions": definitions, "host": host, "dry_run": dry_run})
+    except ApiError as error:
+        error.text = _by_file(error.text, files)
+        raise
+
+
+def _definition(file: TextIO) -> str:
+    try:
+        text = file.read()
+    except UnicodeDecodeError:
+        raise click.UsageError(f"{file.name}: is not UTF-8 text") from None
+    if not text.strip():
+        raise click.UsageError(f"{file.name}: is empty")
+    return text
+
+
+def _by_file(text: str, files: Sequence[TextIO]) -> str:
+    """What the daemon says of `definitions[1]`, said of the file."""
+    return re.sub(r"^definitions\[(\d+)\]", lambda found: files[int(found[1])].name, text)
 
 
 @click.command()
@@ -74,7 +96,13 @@ def _show_all(placements: list[Record]) -> None:
 def _show(placement: Record) -> None:
     from .present import reasons, say, table
 
-    vm, host, why = placement["vm"], placement["host"], placement["reason"]
+    vm, host = placement["vm"], placement["host"]
+    failures = [
+        f"{each['host']} failed to start it: {each['error']}" for each in placement["attempts"] if each["error"]
+    ]
+    why = _without(placement["reason"], failures)
+    if placement["outcome"] == "refused" and placement["refused"]:
+        why = why.partition(": ")[0]  # each host's reasons follow in a line of their own
     match placement["outcome"]:
         case "started":
             say(f"{vm}: started on {host}" + (f": {why}" if why else ""))
@@ -82,9 +110,8 @@ def _show(placement: Record) -> None:
             say(f"{vm}: would start on {host}" + (f": {why}" if why else ""))
         case outcome:
             say(f"{vm}: {outcome}" + (f": {why}" if why else ""))
-    for attempt in placement["attempts"]:
-        if attempt["error"]:
-            say(f"  {attempt['host']} failed to start it: {attempt['error']}")
+    for failure in failures:
+        say(f"  {failure}")
     if placement["outcome"] == "dry_run" and placement["ranking"]:
         table(
             ("  RANKING", ">SCORE", "TERMS"),
@@ -95,6 +122,13 @@ def _show(placement: Record) -> None:
             say(f"  {refusal['host']}: {reasons(refusal['reasons'])}")
         for move in placement["moves_first"]:
             say(f"  there would be room after moving {move.get('vm')} to {move.get('destination')}")
+
+
+def _without(text: str, told: Sequence[str]) -> str:
+    """A sentence of several clauses, less those that are told in lines of their own."""
+    for clause in told:
+        text = text.replace(clause, "")
+    return "; ".join(filter(None, text.split("; ")))
 
 
 def _terms(terms: object) -> str:

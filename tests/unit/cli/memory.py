@@ -89,13 +89,24 @@ class MovingControl(MemoryControl):
         if vm.startswith("big"):
             refused = ({"host": "node1", "reasons": REASONS}, {"host": "node2", "reasons": REASONS})
             return replace(
-                placed, outcome=PlacementOutcome.REFUSED, host=None, reason="no host has room", ranking=(), attempts=(),
-                refused=refused, moves_first=({"vm": "web1", "destination": "node2"},),
+                placed, outcome=PlacementOutcome.REFUSED, host=None,
+                reason="no host can take it: node1, node2: needs 8,192 MiB", ranking=(), attempts=(), refused=refused,
+                moves_first=({"vm": "web1", "destination": "node2"},),
             )  # fmt: skip
         if vm.startswith("bad"):
-            attempts = (Attempt(host="node1", error="disk is missing"),)
-            return replace(placed, outcome=PlacementOutcome.FAILED, host=None, attempts=attempts)
+            attempts = (Attempt(host="node1", error="disk is missing; no bus"), Attempt(host="node2", error="lost"))
+            told = [f"{attempt.host} failed to start it: {attempt.error}" for attempt in attempts]
+            reason = "; ".join([*told, "it may run there all the same"])
+            return replace(placed, outcome=PlacementOutcome.FAILED, host=None, attempts=attempts, reason=reason)
         return replace(placed, reason="lowest load", ranking=({"host": "node1", "score": 0.4, "terms": {"cpu": 0.4}},))
+
+    async def place(
+        self, definitions: Sequence[str], *, host: str | None, dry_run: bool, requested_by: str
+    ) -> list[PlacementRecord]:
+        for number, definition in enumerate(definitions):
+            if "<domain" not in definition:
+                raise ControlError("invalid", f"definitions[{number}]: no domain")
+        return await super().place(definitions, host=host, dry_run=dry_run, requested_by=requested_by)
 
     async def start(
         self, vms: Sequence[str], *, host: str | None, dry_run: bool, requested_by: str

@@ -87,12 +87,31 @@ def test_place_without_a_file_or_with_one_that_is_not_there_is_bad_input(virt_sc
     assert virt_scheduler("place", "--snapshot", "s.json").exit_code == 2
 
 
+def test_a_file_that_is_no_text_is_named(virt_scheduler: Command, tmp_path: Path) -> None:
+    binary, empty = tmp_path / "disk.img", tmp_path / "empty.xml"
+    binary.write_bytes(b"\x89\xff")
+    empty.touch()
+    for path, what in ((binary, "is not UTF-8 text"), (empty, "is empty")):
+        refused = virt_scheduler("place", str(path))
+        assert refused.exit_code == 2
+        assert f"{path}: {what}" in refused.stderr
+
+
+def test_a_definition_that_the_daemon_refuses_is_named_by_its_file(virt_scheduler: Command, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.xml", tmp_path / "bad.xml"
+    good.write_text("<domain><name>web1</name></domain>")
+    bad.write_text("<network/>")
+    refused = virt_scheduler("place", str(good), str(bad))
+    assert refused.exit_code == 2
+    assert refused.stderr == f"virt-scheduler: {bad}: no domain\n"
+
+
 def test_a_start_that_no_host_can_take_names_each_host_and_ends_with_3(virt_scheduler: Command) -> None:
     shown = virt_scheduler("start", "web1", "big1")
     assert shown.exit_code == 3
     assert shown.stdout.splitlines() == [
         "web1: started on node1: lowest load",
-        "big1: refused: no host has room",
+        "big1: refused: no host can take it",
         "  node1: needs 8,192 MiB, 2,048 MiB short",
         "  node2: needs 8,192 MiB, 2,048 MiB short",
         "  there would be room after moving web1 to node2",
@@ -102,7 +121,11 @@ def test_a_start_that_no_host_can_take_names_each_host_and_ends_with_3(virt_sche
 def test_a_start_that_failed_everywhere_ends_with_1(virt_scheduler: Command) -> None:
     shown = virt_scheduler("start", "bad1")
     assert shown.exit_code == 1
-    assert "node1 failed to start it: disk is missing" in shown.stdout
+    assert shown.stdout.splitlines() == [
+        "bad1: failed: it may run there all the same",
+        "  node1 failed to start it: disk is missing; no bus",
+        "  node2 failed to start it: lost",
+    ]
 
 
 def test_a_dry_run_shows_the_ranking(virt_scheduler: Command) -> None:
