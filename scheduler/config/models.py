@@ -295,7 +295,7 @@ class Config(Section):
     """Where the journal is kept."""
     shared_directories: tuple[AbsolutePath, ...] = ()
     """Directories that all hosts see alike (NFS, a cluster file system): disks elsewhere keep their VM where it is."""
-    sample_interval_seconds: Annotated[Duration, Field(gt=0)] = 10.0
+    sample_interval_seconds: Annotated[Duration, Field(gt=0, le=30)] = 10.0
     """How often load is measured."""
     sweep_interval_seconds: Annotated[Duration, Field(gt=0)] = 60.0
     """How often everything is looked at again, events or not."""

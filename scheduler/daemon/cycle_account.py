@@ -59,13 +59,15 @@ def _kind(asked: Asked, found: Plan, outcome: Outcome) -> str:
         return "plan"
     if outcome.recommended:
         return "recommend"
+    if outcome.watched:
+        return "observe"
     if outcome.held or found.unmoved or asked.refused:
         return "blocked"
     return "quiet"
 
 
 def _sentence(asked: Asked, found: Plan, outcome: Outcome) -> str:
-    parts = [f"starting {', '.join(asked.starting)} as their definitions ask"] if asked.starting else []
+    parts = [f"starting {', '.join(asked.starting)}, as defined to be"] if asked.starting else []
     parts += asked.refused
     if outcome.begun:
         parts.append(f"moving {_moves(outcome.begun)}")

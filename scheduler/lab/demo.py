@@ -61,7 +61,7 @@ vms = ["web*"]
 hold = "{HOLD_S}s"
 
 [limits]
-warm_up = "10s"
+warm_up = "40s"
 max_moved_per_hour = 1.0
 """
 

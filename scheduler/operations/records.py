@@ -121,7 +121,8 @@ class Decision:
     at: float
     sentence: str
     kind: str
-    """`quiet` (nothing to do), `plan` (something is done), `recommend`, `blocked` (something should be, but cannot)."""
+    """`quiet` (nothing to do), `plan` (something is done), `recommend`, `observe` (something would be done, were it not
+    for the mode), `blocked` (something should be, but cannot), `error` (the cycle failed)."""
     plan: dict[str, object] | None = None
     """The plan as `virt-scheduler plan --json` prints it."""
     refused: tuple[dict[str, object], ...] = ()

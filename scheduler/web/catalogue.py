@@ -80,7 +80,7 @@ RECOMMENDATIONS_PENDING = Family("recommendations_pending", Kind.GAUGE, "Moves t
 DECISIONS = Family(
     "decisions_total",
     Kind.COUNTER,
-    "What cycles decided: `quiet`, `plan`, `recommend` or `blocked`.",
+    "What cycles decided: `quiet`, `plan`, `recommend`, `observe`, `blocked` or `error`.",
     ("kind",),
 )
 CYCLE_DURATION = Family(

@@ -178,7 +178,7 @@ async def test_slow_starts_hold_up_no_cycle(house: House):
     before = house.clock.monotonic()
     decision = await house.cycle()
     assert house.clock.monotonic() == before
-    assert decision.sentence.startswith("starting auto1 as their definitions ask; moving db1")
+    assert decision.sentence.startswith("starting auto1, as defined to be; moving db1")
     await house.clock.advance(60)
     assert [one.state for one in await house.migrations()] == [MigrationState.COMPLETED]
     assert isinstance(house.clock, ManualClock)
