@@ -28,7 +28,7 @@ def migrate(session: Session, *, vms: tuple[str, ...], to: str | None, dry_run: 
     answer = session.api.post("/v1/migrations", {"vms": list(vms), "to": to, "dry_run": dry_run})
     begun = answer["migrations"]
     if not begun:
-        fail("no VM is meant by that")
+        fail("no running VM is meant by that")
         return BAD_INPUT
     if dry_run:
         session.show_lines(answer, map(_would, begun))

@@ -80,7 +80,7 @@ def _request(session: Session, body: Record) -> int:
     placements = answer["placements"]
     session.show(answer, lambda: _show_all(placements))
     if not placements:
-        fail("no VM is meant by that")
+        fail("no stopped VM is meant by that")
         return BAD_INPUT
     outcomes = {placement["outcome"] for placement in placements}
     if "refused" in outcomes:

@@ -89,7 +89,8 @@ def live(command: Callable[Concatenate[Session, P], int | None]) -> Callable[...
 
 
 def fail(text: str, reasons: tuple[Record, ...] | list[Record] = ()) -> None:
-    """Say on stderr, in one line, why something was not done; each reason on a line below it."""
+    """Say on stderr, in one line, why something was not done; each reason that it leaves out on a line below it."""
     click.echo(f"virt-scheduler: {text}", err=True)
     for reason in reasons:
-        click.echo(f"  {reason['text']} ({reason['code']})", err=True)
+        if reason["text"] not in text:
+            click.echo(f"  {reason['text']} ({reason['code']})", err=True)

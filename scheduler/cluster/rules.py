@@ -55,13 +55,13 @@ class Rules:
 def selects(selector: str, *, name: str, uuid: str, labels: Mapping[str, str]) -> bool:
     """Whether `selector` means this VM.
 
-    `tag:KEY` and `tag:KEY=VALUE` look at the labels in the VM's metadata; anything else is a UUID or a glob over
-    the name.
+    `tag:KEY` and `tag:KEY=VALUE` look at the labels in the VM's metadata; anything else is a UUID, the name, or a glob
+    over it.
     """
     if selector.startswith("tag:"):
         key, equals, value = selector.removeprefix("tag:").partition("=")
         return key in labels and (not equals or labels[key] == value)
-    return selector.lower() == uuid.lower() or fnmatchcase(name, selector)
+    return selector == name or selector.lower() == uuid.lower() or fnmatchcase(name, selector)
 
 
 def selected_by_any(selectors: Iterable[str], *, name: str, uuid: str, labels: Mapping[str, str]) -> bool:

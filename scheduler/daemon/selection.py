@@ -20,10 +20,14 @@ def one(snapshot: Snapshot, name: str) -> Vm:
 
 
 def chosen(snapshot: Snapshot, names: Sequence[str], *, wanted: Callable[[Vm], bool]) -> list[Vm]:
-    """The VMs meant by names, UUIDs, globs and tags, each once. What a glob or tag means is held against `wanted`."""
+    """The VMs meant by names, UUIDs, globs and tags, each once. What a glob or tag means is held against `wanted`.
+
+    A name counts before a glob: libvirt allows `web[1]` as a name.
+    """
     found: dict[str, Vm] = {}
+    known = {vm.name for vm in snapshot.vms}
     for name in names:
-        if not name.startswith("tag:") and not any(sign in name for sign in "*?["):
+        if name in known or not (name.startswith("tag:") or any(sign in name for sign in "*?[")):
             vm = one(snapshot, name)
             found[vm.uuid] = vm
             continue

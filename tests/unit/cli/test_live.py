@@ -180,7 +180,7 @@ def test_a_dry_run_of_a_migration_changes_nothing(virt_scheduler: Command, contr
 
 def test_a_glob_that_means_nothing_is_bad_input(virt_scheduler: Command) -> None:
     shown = virt_scheduler("migrate", "nothing-*")
-    assert (shown.exit_code, shown.stderr) == (2, "virt-scheduler: no VM is meant by that\n")
+    assert (shown.exit_code, shown.stderr) == (2, "virt-scheduler: no running VM is meant by that\n")
 
 
 def test_abort_finds_the_running_migration_of_a_vm(virt_scheduler: Command, control: MovingControl) -> None:
