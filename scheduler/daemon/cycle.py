@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 import structlog
 
 from ..cluster.model import Snapshot, Vm
+from ..cluster.reason import Reason
 from ..operations.clock import Clock
 from ..operations.gate import Gate
+from ..operations.history import span
 from ..operations.journal import Journal, JournalError
 from ..operations.migration import MigrationRequest, Migrations
 from ..operations.records import Decision, Recommendation, RecommendationState, Trigger
@@ -179,7 +181,7 @@ class Cycle:
                     outcome.recommended.append(step)
             elif step.batch == 1:
                 trigger = trigger_of(step)
-                reasons = self._gate.admit(
+                reasons = self._partial_data(trigger) or self._gate.admit(
                     step.uuid, step.source, step.destination, trigger, vms_total=len(snapshot.vms)
                 )
                 if reasons:
@@ -199,6 +201,14 @@ class Cycle:
                 )
                 outcome.begun.append(step)
         return outcome
+
+    def _partial_data(self, trigger: Trigger) -> tuple[Reason, ...]:
+        """Just after a host was lost nothing is balanced: it may be back in a moment, or be the first of many."""
+        lost = self._observer.lately_lost(self._gate.limits.warm_up_seconds)
+        if trigger is not Trigger.BALANCE or not lost:
+            return ()
+        wait = span(self._gate.limits.warm_up_seconds)
+        return (Reason("partial_data", f"{', '.join(lost)} cannot be seen, balancing waits {wait} for it"),)
 
     async def _recommend(self, cycle: str, wall: float, steps: list[Step]) -> None:
         """Bring what waits for approval up to date: what no plan holds any more expires, what is new is added."""

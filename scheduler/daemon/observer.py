@@ -78,6 +78,7 @@ class _Watch:
     observation: HostObservation | None = None
     reachable: bool | None = None
     """None: not known yet."""
+    lost_at_s: float = 0.0
     detail: str = "never seen yet"
     """Why the last look failed; empty when it did not."""
 
@@ -161,6 +162,11 @@ class Observer:
     def all_heard(self) -> bool:
         """Whether every host was seen, or found to be unreachable."""
         return all(watch.reachable is not None for watch in self._watches.values())
+
+    def lately_lost(self, within_s: float) -> list[str]:
+        """Hosts that were lost in the last `within_s` seconds: what runs there now is a guess."""
+        since_s = self._clock.monotonic() - within_s
+        return [name for name, watch in self._watches.items() if watch.reachable is False and watch.lost_at_s > since_s]
 
     @property
     def all_reachable(self) -> bool:
@@ -296,6 +302,7 @@ class Observer:
         watch.detail = detail
         if watch.reachable is not False:
             watch.reachable = False
+            watch.lost_at_s = self._clock.monotonic()
             self._whereabouts.lost(watch.host.name)
             self._witness.on_reachable(watch.host.name, reachable=False, detail=detail)
             self._news()

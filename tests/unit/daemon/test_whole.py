@@ -27,6 +27,21 @@ async def test_contention_is_relieved_after_the_hold_and_not_before(house: House
     assert all(one.state is MigrationState.COMPLETED for one in await house.migrations())
 
 
+async def test_just_after_a_host_was_lost_nothing_is_balanced(house: House):
+    uuids = hot_host(house, cores=0.1)
+    daemon = await house.go(AUTO)
+    await house.clock.advance(300)
+    house.cluster.cut("node3")
+    for uuid in uuids:
+        house.cluster.set_demand(uuid, 4.0)
+    await house.clock.advance(290)
+    assert await house.ways() == []
+    assert daemon.cycle.last is not None
+    assert "node3 cannot be seen, balancing waits 5 min for it" in daemon.cycle.last.sentence
+    await house.clock.advance(120)
+    assert {source for _, source, _, _ in await house.ways()} == {"node1"}
+
+
 async def test_a_spike_shorter_than_the_hold_moves_nothing(house: House):
     uuids = hot_host(house, cores=1.0)
     await house.go()
