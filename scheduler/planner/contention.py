@@ -23,6 +23,8 @@ CODE_NOT_HELD = "not_held_yet"
 CODE_LIMIT = "limit_reached"
 CODE_NO_GAIN = "no_gain"
 
+RELIEVED_RATIO: Final = 0.5
+"""A host is relieved of waiting to this part of `cpu_wait_ratio_limit`, so that noise does not make it wait again."""
 MEMORY_WEIGHT: Final = 10.0
 """A GiB that a host does not have is as bad as this many cores that VMs wait for: it swaps, or kills a guest."""
 
@@ -35,6 +37,7 @@ class Contention:
         costs = [predict(vm, settings) for vm in load.view.vms]
         self._seconds: FloatArray = np.array([cost.seconds for cost in costs])
         self._core_seconds: FloatArray = np.array([cost.core_seconds for cost in costs])
+        self._waiting_at_first = load.waiting()
         self._given_up: BoolArray = np.zeros(len(load.view.hosts), dtype=bool)
 
     def terms(self, load: Load) -> tuple[Term, ...]:
@@ -93,6 +96,7 @@ class Contention:
 
     def _best_move(self, load: Load, movable: BoolArray) -> Move | None:
         vms = np.flatnonzero(movable)
+        vms = vms[self._still_short(load)[load.view.vm_host[vms]]]
         gain = self._gain(load, vms)
         net = self._net(vms, gain)
         vms, gain, net = vms[net > 0], gain[net > 0], net[net > 0]
@@ -106,6 +110,20 @@ class Contention:
         vm = int(vms[row])
         filled = np.where(fits[row], (load.host_demand + load.demand[vm]) / load.cpus, np.inf)
         return self._move(load, vm, int(np.argmin(filled)), float(gain[row]))
+
+    def _still_short(self, load: Load) -> BoolArray:
+        """Hosts from which a further VM should go, shape (hosts,).
+
+        What is left of measured waiting once it is well below the limit is no reason: no VM is short then, and the
+        figure is the rest of two measurements. VMs are taken to wait less in proportion to what all of them wait.
+        """
+        settings, waiting = self._settings, load.waiting()
+        left = np.divide(waiting, self._waiting_at_first, out=np.zeros_like(waiting), where=self._waiting_at_first > 0)
+        waits = load.worst_wait_ratio > settings.cpu_wait_ratio_limit
+        still_waits = load.worst_wait_ratio * left > RELIEVED_RATIO * settings.cpu_wait_ratio_limit
+        over = load.host_demand > settings.cpu_usage_ratio_limit * load.cpus
+        short: BoolArray = np.where(waits, still_waits | over, waiting > 0) | (load.memory_short_gib() > 0)
+        return short
 
     def _move(self, load: Load, vm: int, host: int, gain: float) -> Move:
         source = int(load.view.vm_host[vm])
