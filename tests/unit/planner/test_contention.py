@@ -155,7 +155,7 @@ def test_nothing_is_left_to_do_afterwards() -> None:
 
 def test_what_is_left_of_waiting_below_the_limit_is_no_reason_for_a_second_move() -> None:
     """Two VMs share half a core and want a little more: when one has gone the other has enough, or nearly."""
-    vms = [busy(name, "a", cores=0.5, cpu_wait_ratio=0.26, vcpus=1) for name in ("db", "cache")]
+    vms = [busy(name, "a", cores=0.5, cpu_wait_ratio=0.26, vcpus=1, memory_mib=128) for name in ("db", "cache")]
     made = planned(cluster([host("a", cpus=1, cpu_used_cores=0.48), host("b", cpus=1), host("c", cpus=1)], vms))
     assert len(made.steps) == 1
 
