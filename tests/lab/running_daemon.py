@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Answer = dict[str, Any]
 
-FAST = 'sample_interval = "500ms"\nsweep_interval = "5s"\nevent_debounce = "100ms"\n'
+FAST = 'sample_interval = "500ms"\nsweep_interval = "1s"\nevent_debounce = "100ms"\n'
 """Keys that let the daemon measure often and act at once."""
 READY_TO_BALANCE = '[balance]\nhold = "2s"\n[limits]\nwarm_up = "0s"\ncooldown = "1s"\nmax_moved_per_hour = 1.0\n'
 SLOW_MIGRATION = '[migration]\nbandwidth = "7MiB/s"\n'

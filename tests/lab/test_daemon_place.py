@@ -12,7 +12,6 @@ from tests.lab.running_daemon import (
     define,
     definitions,
     ended,
-    run_guests,
     running_on,
     start,
     until,
@@ -234,10 +233,11 @@ def test_a_vm_started_by_hand_against_a_must_pin_is_moved_to_where_it_belongs(
     quick_lab.wait_for_guest("legacy-erp")
 
 
-def test_a_running_vm_is_taken_into_account_whoever_started_it(quick_lab: Lab, start_daemon: StartDaemon) -> None:
+def test_an_active_vm_is_taken_into_account_whoever_started_it(quick_lab: Lab, start_daemon: StartDaemon) -> None:
     daemon = start_daemon(FAST, APART)
-    run_guests(quick_lab, "node3", [GuestSpec("web1")])
-    until(lambda: daemon.sees("web1", "running", "node3"), "it is seen")
+    define(quick_lab, "node3", GuestSpec("web1"))
+    start(quick_lab, "node3", "web1", paused=True)
+    until(lambda: daemon.sees("web1", "paused", "node3"), "it is seen")
     refused = daemon.run("place", "--host", "node3", daemon.define_file(quick_lab, GuestSpec("web2")))
     assert refused.exit_code == 3
     assert "web*" in refused.out

@@ -52,7 +52,7 @@ def test_a_killed_daemon_s_migration_is_adopted_by_the_next(quick_lab: Lab, star
 def test_a_migration_that_ends_while_no_daemon_runs_is_told_by_the_next(
     quick_lab: Lab, start_daemon: StartDaemon
 ) -> None:
-    daemon = start_daemon(FAST, SLOW_MIGRATION)
+    daemon = start_daemon(FAST, '[migration]\nbandwidth = "15MiB/s"\n')
     number = begin_slow_migration(quick_lab, daemon)
     assert daemon.terminate() == 0
     assert "Traceback" not in daemon.log.read_text()
