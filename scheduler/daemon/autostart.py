@@ -12,6 +12,7 @@ from ..operations.journal import Journal, JournalError
 from ..operations.placement import Placements
 from ..operations.placement_account import Course, Order, account
 from ..operations.records import PlacementOutcome, Trigger
+from ..operations.rehearsal import Rehearsal
 from ..operations.settings import Mode
 from ..planner.placement import place
 from .observer import Observer
@@ -62,7 +63,7 @@ class Autostart:
         if fitting:
             work = self._start([choice.uuid for choice in fitting], cycle)
             self._starting = asyncio.create_task(work, name="autostart")
-        order = Order(host=None, dry_run=True, trigger=Trigger.AUTOSTART, requested_by="", cycle=cycle)
+        order = Order(host=None, rehearsal=Rehearsal(), trigger=Trigger.AUTOSTART, requested_by="", cycle=cycle)
         return Asked(
             starting=tuple(choice.vm for choice in fitting),
             refused=tuple(

@@ -25,6 +25,7 @@ from ..operations.records import (
     RecommendationState,
     Trigger,
 )
+from ..operations.rehearsal import Rehearsal
 from ..planner.cost import predict
 from ..planner.placement import Refusal, check_move, choose_destination, place
 from ..planner.settings import PlannerSettings
@@ -154,8 +155,9 @@ class Service:
                 self._rooms.cluster.read_definition(definition)
             except DefinitionError as error:
                 raise ControlError("invalid", f"definitions[{index}]: {error}") from error
+        rehearsal = Rehearsal() if dry_run else None
         return [
-            await placements.place(definition, host=host, dry_run=dry_run, requested_by=requested_by)
+            await placements.place(definition, host=host, rehearsal=rehearsal, requested_by=requested_by)
             for definition in definitions
         ]
 
@@ -165,10 +167,10 @@ class Service:
         """Start defined VMs, one after the other. Of a glob, those that run already are passed over."""
         snapshot = self.snapshot()
         known_host(snapshot, host)
-        placements, records = self._rooms.placements, []
+        placements, records, rehearsal = self._rooms.placements, [], Rehearsal() if dry_run else None
         for vm in chosen(snapshot, vms, wanted=lambda vm: not vm.active):
             try:
-                record = await placements.start(vm.uuid, host=host, dry_run=dry_run, requested_by=requested_by)
+                record = await placements.start(vm.uuid, host=host, rehearsal=rehearsal, requested_by=requested_by)
             except KeyError:
                 raise ControlError("not_found", f"{vm.name} is gone") from None
             records.append(record)

@@ -16,6 +16,7 @@ from .context import Context
 from .definition import ExistingDefinition, NewDefinition, Startable
 from .placement_account import Course, Order, account
 from .records import Attempt, PlacementRecord, Trigger
+from .rehearsal import Rehearsal
 
 _STARTING = Reason("starting", "is being started already")
 
@@ -34,21 +35,21 @@ class Placements:
         definition: str,
         *,
         host: str | None = None,
-        dry_run: bool = False,
+        rehearsal: Rehearsal | None = None,
         trigger: Trigger = Trigger.MANUAL,
         requested_by: str = "",
         cycle: str = "",
     ) -> PlacementRecord:
         """Define a new VM from its XML and start it, on `host` or on the best one.
 
-        A dry run says where and why, does nothing and is not journalled (its id is 0). Raises DefinitionError for an
+        In a rehearsal it only says where and why, and is not journalled (its id is 0). Raises DefinitionError for an
         XML that cannot be used, JournalError when the journal cannot be written.
         """
         read = self._context.cluster.read_definition(definition)
         uuid = read.uuid or str(uuid4())
         xml = definition if read.uuid else _with_uuid(definition, uuid)
         vm = await self._described(read, uuid)
-        order = Order(host=host, dry_run=dry_run, trigger=trigger, requested_by=requested_by, cycle=cycle)
+        order = Order(host=host, rehearsal=rehearsal, trigger=trigger, requested_by=requested_by, cycle=cycle)
         return await self._carry_out(vm, NewDefinition(self._context, uuid, xml), order)
 
     async def start(
@@ -56,7 +57,7 @@ class Placements:
         vm: str,
         *,
         host: str | None = None,
-        dry_run: bool = False,
+        rehearsal: Rehearsal | None = None,
         trigger: Trigger = Trigger.MANUAL,
         requested_by: str = "",
         cycle: str = "",
@@ -67,7 +68,7 @@ class Placements:
         """
         found = self._context.view.snapshot().vm(vm)
         startable = ExistingDefinition(self._context, found.uuid, found.host or "")
-        order = Order(host=host, dry_run=dry_run, trigger=trigger, requested_by=requested_by, cycle=cycle)
+        order = Order(host=host, rehearsal=rehearsal, trigger=trigger, requested_by=requested_by, cycle=cycle)
         return await self._carry_out(found, startable, order)
 
     async def recover(self) -> None:
@@ -84,7 +85,7 @@ class Placements:
             finally:
                 self._starting.discard(vm.uuid)
         record = account(order, course, self._context.clock.wall())
-        if not order.dry_run:
+        if order.rehearsal is None:
             record = await self._context.journal.add_placement(record)
         self._context.listener(record)
         return record
@@ -95,13 +96,16 @@ class Placements:
         attempts: list[Attempt] = []
         while True:
             # Nothing is awaited from here to the reservation: two placements never take the same room.
-            placement = self._decide(self._context.view.snapshot(), vm, startable)
+            snapshot = self._context.view.snapshot()
+            rehearsal = order.rehearsal
+            placement = self._decide(rehearsal.on(snapshot) if rehearsal else snapshot, vm, startable)
             first = first or placement
             host = _choice(placement, startable, order, attempts)
             if host is None:
                 trouble = await _put_back(startable) if attempts else ""
                 return Course(placement=first, host=None, attempts=attempts, trouble=trouble)
-            if order.dry_run:
+            if rehearsal is not None:
+                rehearsal.start(vm, host)
                 return Course(placement=first, host=host)
             self._context.gate.reserve(vm, host)
             failure = await self._attempt(vm, startable, host)

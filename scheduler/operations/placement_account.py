@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ..planner.placement import Placement, Ranked, Refusal
 from .history import texts
 from .records import Attempt, PlacementOutcome, PlacementRecord, Trigger
+from .rehearsal import Rehearsal
 
 _TEXTS_TOLD = 4
 
@@ -15,7 +16,8 @@ class Order:
     """How a start was asked for. `host` None: the best one."""
 
     host: str | None
-    dry_run: bool
+    rehearsal: Rehearsal | None
+    """What it is part of when it is only a dry run."""
     trigger: Trigger
     requested_by: str
     cycle: str
@@ -54,7 +56,7 @@ def account(order: Order, course: Course, at: float) -> PlacementRecord:
 
 def _outcome(order: Order, course: Course) -> PlacementOutcome:
     if course.host is not None:
-        return PlacementOutcome.DRY_RUN if order.dry_run else PlacementOutcome.STARTED
+        return PlacementOutcome.DRY_RUN if order.rehearsal is not None else PlacementOutcome.STARTED
     return PlacementOutcome.FAILED if course.attempts else PlacementOutcome.REFUSED
 
 

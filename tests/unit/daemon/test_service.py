@@ -256,3 +256,13 @@ async def test_a_dismissed_recommendation_to_mend_a_rule_is_not_made_again(house
     assert await service.recommendations() == []
     assert decision.kind == "blocked"
     assert "held back db1" in decision.sentence
+
+
+async def test_a_dry_run_of_several_starts_takes_their_room_one_after_the_other(house: House):
+    daemon = await house.start()
+    four = [definition(f"big{number}", memory_mib=10240) for number in range(4)]
+    would = await house.run(daemon.service.place(four, host=None, dry_run=True, requested_by="alice"))
+    assert [one.outcome.value for one in would] == ["dry_run", "dry_run", "dry_run", "refused"]
+    assert {one.host for one in would[:3]} == {"node1", "node2", "node3"}
+    [alone] = await house.run(daemon.service.place(four[3:], host=None, dry_run=True, requested_by="alice"))
+    assert alone.outcome is PlacementOutcome.DRY_RUN

@@ -11,6 +11,7 @@ from scheduler.cluster.ports import DefinitionError
 from scheduler.cluster.rules import Pin, Rules
 from scheduler.operations.journal import DefinitionMove
 from scheduler.operations.records import PlacementOutcome, Trigger
+from scheduler.operations.rehearsal import Rehearsal
 
 STARTED, DRY_RUN, REFUSED, FAILED = (
     PlacementOutcome.STARTED,
@@ -65,7 +66,7 @@ async def test_a_definition_that_cannot_be_read_is_refused(world):
 
 
 async def test_a_dry_run_does_nothing(world):
-    record = await place(world, xml(), dry_run=True)
+    record = await place(world, xml(), rehearsal=Rehearsal())
     assert (record.outcome, record.id) == (DRY_RUN, 0)
     assert record.host is not None
     assert world.cluster.running_on(record.uuid) == world.cluster.defined_on(record.uuid) == []
