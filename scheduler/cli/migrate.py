@@ -5,9 +5,9 @@ import time
 
 import click
 
-from .client import Record, at
+from .client import ApiError, Record, at
 from .progress import FINAL_STATES, follow, looks, outcome, way
-from .session import BAD_INPUT, DONE, FAILED, REFUSED, Session, fail, live
+from .session import DONE, FAILED, REFUSED, Session, fail, live
 
 no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as it is under way.")
 _STALLED_SECONDS = 120.0
@@ -28,8 +28,7 @@ def migrate(session: Session, *, vms: tuple[str, ...], to: str | None, dry_run: 
     answer = session.api.post("/v1/migrations", {"vms": list(vms), "to": to, "dry_run": dry_run})
     begun = answer["migrations"]
     if not begun:
-        fail("no running VM is meant by that")
-        return BAD_INPUT
+        raise ApiError("not_found", "no running VM is meant by that")
     if dry_run:
         session.show_lines(answer, map(_would, begun))
         return REFUSED if any(record["error"] for record in begun) else DONE
@@ -79,8 +78,7 @@ def abort(session: Session, *, vm: str) -> int:
             aborted = session.api.delete(at("migrations", record["id"]))
             session.show_lines(aborted, [f"{way(aborted)}: abort asked for, now {aborted['state']}"])
             return DONE
-    fail(f"{vm} is not being migrated")
-    return REFUSED
+    raise ApiError("conflict", f"{vm} is not being migrated")
 
 
 @click.command()

@@ -8,7 +8,7 @@ from typing import TextIO
 import click
 
 from .client import ApiError, Record
-from .session import BAD_INPUT, DONE, FAILED, REFUSED, Session, fail, live
+from .session import DONE, FAILED, REFUSED, Session, live
 
 _host = click.option("--host", help="On this host; refused, with reasons, when it may not be there.")
 _dry_run = click.option("--dry-run", is_flag=True, help="Only say where and why.")
@@ -78,10 +78,9 @@ def start(session: Session, *, vms: tuple[str, ...], host: str | None, dry_run: 
 def _request(session: Session, body: Record) -> int:
     answer = session.api.post("/v1/placements", body)
     placements = answer["placements"]
-    session.show(answer, lambda: _show_all(placements))
     if not placements:
-        fail("no stopped VM is meant by that")
-        return BAD_INPUT
+        raise ApiError("not_found", "no stopped VM is meant by that")
+    session.show(answer, lambda: _show_all(placements))
     outcomes = {placement["outcome"] for placement in placements}
     if "refused" in outcomes:
         return REFUSED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 from .spec import CPU_GENERATIONS
 
@@ -90,7 +90,7 @@ def guest_xml(guest: GuestSpec, image: Image, network: str) -> str:
       <source bridge='br0'/>
       <model type='virtio'/>
     </interface>
-    <serial type='file'><source path='/var/log/libvirt/{escape(guest.name)}.console'/></serial>
+    <serial type='file'><source path={quoteattr(f"/var/log/libvirt/{guest.name}.console")}/></serial>
     <memballoon model='virtio'><stats period='{_BALLOON_PERIOD_SECONDS}'/></memballoon>
   </devices>
 </domain>

@@ -183,6 +183,15 @@ def test_a_glob_that_means_nothing_is_bad_input(virt_scheduler: Command) -> None
     assert (shown.exit_code, shown.stderr) == (2, "virt-scheduler: no running VM is meant by that\n")
 
 
+@pytest.mark.parametrize(("arguments", "exit_code"), [(("migrate", "nothing-*"), 2), (("abort", "web1"), 3)])
+def test_what_the_command_itself_refuses_is_json_too(
+    virt_scheduler: Command, arguments: tuple[str, ...], exit_code: int
+) -> None:
+    shown = virt_scheduler(*arguments, "--json")
+    assert shown.exit_code == exit_code
+    assert json.loads(shown.stdout)["error"]["message"]
+
+
 def test_abort_finds_the_running_migration_of_a_vm(virt_scheduler: Command, control: MovingControl) -> None:
     virt_scheduler("migrate", "web1", "--no-wait")
     shown = virt_scheduler("abort", "web1")
