@@ -1,4 +1,4 @@
-"""Already defined: a host with another definition of the same UUID would refuse the VM, or lose that definition."""
+"""Already defined: a host with another definition of the VM's UUID or name would refuse it, or lose that definition."""
 
 import numpy as np
 
@@ -9,10 +9,13 @@ CODE = "already_defined"
 
 
 def mask(view: View, need: Need) -> BoolArray:
-    """Hosts without a stale definition of the VM, shape (hosts,)."""
-    return np.array([host.name not in need.defined_elsewhere for host in view.hosts], dtype=bool)
+    """Hosts without a stale definition of the VM and without a namesake, shape (hosts,)."""
+    taken = need.defined_elsewhere | need.namesakes_on
+    return np.array([host.name not in taken for host in view.hosts], dtype=bool)
 
 
-def reason(view: View, need: Need, host: int) -> Reason:  # noqa: ARG001 - every filter is asked the same way
+def reason(view: View, need: Need, host: int) -> Reason:
     """That `host` has one; call only where `mask` is false."""
-    return Reason(CODE, "holds an old definition with the VM's UUID; undefine it there first")
+    if view.hosts[host].name in need.defined_elsewhere:
+        return Reason(CODE, "holds an old definition with the VM's UUID; undefine it there first")
+    return Reason(CODE, "has another VM of the same name")

@@ -4,6 +4,7 @@ A View is built once from a Snapshot and then follows single moves in a few arra
 after each move what is allowed now.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
@@ -49,6 +50,8 @@ class Need:
     storage: frozenset[str] = frozenset()
     defined_elsewhere: frozenset[str] = frozenset()
     """Hosts other than its own that hold a definition of it."""
+    namesakes_on: frozenset[str] = frozenset()
+    """Hosts other than its own that know another VM of its name."""
     groups: Memberships = field(default_factory=Memberships)
 
     @property
@@ -66,6 +69,7 @@ class Need:
             self.networks,
             self.storage,
             self.defined_elsewhere,
+            self.namesakes_on,
             self.groups.pins,
         )
 
@@ -83,6 +87,7 @@ class View:
         self.up: BoolArray = np.array([host.state is HostState.UP for host in self.hosts], dtype=bool)
         self.stale: BoolArray = np.array([host.stale for host in self.hosts], dtype=bool)
         self.groups = tuple(_memberships(snapshot, vm) for vm in self.vms)
+        self._namesakes = _namesakes(self.vms)
         self.memory_mib: IntArray = np.array([vm.memory_mib for vm in self.vms], dtype=np.int64)
         self.active: BoolArray = np.array([vm.active for vm in self.vms], dtype=bool)
         self.vm_host: IntArray = np.array(
@@ -123,6 +128,7 @@ class View:
             networks=facts.networks,
             storage=facts.storage,
             defined_elsewhere=frozenset(facts.defined_on) - {facts.host or ""},
+            namesakes_on=self._namesakes.get(facts.uuid, frozenset()) - {facts.host or ""},
             groups=self.groups[vm],
         )
 
@@ -173,6 +179,21 @@ class View:
             self.anti_affinity_counts[group, host] += sign
         for group in groups.affinity:
             self.affinity_counts[group, host] += sign
+
+
+def _namesakes(vms: Sequence[Vm]) -> dict[str, frozenset[str]]:
+    """The hosts of the other VMs of a VM's name, by UUID; only of VMs that share their name."""
+    by_name: dict[str, list[Vm]] = defaultdict(list)
+    for vm in vms:
+        by_name[vm.name].append(vm)
+    return {
+        vm.uuid: frozenset(
+            host for other in group if other is not vm for host in (other.host, *other.defined_on) if host is not None
+        )
+        for group in by_name.values()
+        if len(group) > 1
+        for vm in group
+    }
 
 
 def _memberships(snapshot: Snapshot, vm: Vm) -> Memberships:

@@ -124,8 +124,6 @@ class Flight:
         reasons = self._context.check(_with(snapshot, vm), vm, record.destination)
         if reasons:
             raise _EndedError(MigrationState.FAILED, texts(reasons))
-        if _name_taken(snapshot, vm, record.destination):
-            raise _EndedError(MigrationState.FAILED, f"{record.destination} has another VM named {vm.name}")
         domain = await cluster.domain(record.source, record.uuid)
         if domain is None:
             raise _EndedError(MigrationState.FAILED, f"it does not run on {record.source} any more")
@@ -289,10 +287,3 @@ class Flight:
 
 def _with(snapshot: Snapshot, changed: Vm) -> Snapshot:
     return replace(snapshot, vms=tuple(changed if vm.uuid == changed.uuid else vm for vm in snapshot.vms))
-
-
-def _name_taken(snapshot: Snapshot, vm: Vm, host: str) -> bool:
-    return any(
-        other.name == vm.name and other.uuid != vm.uuid and (other.host == host or host in other.defined_on)
-        for other in snapshot.vms
-    )

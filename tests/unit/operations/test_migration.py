@@ -105,7 +105,7 @@ async def test_another_vm_of_its_name_on_the_destination_refuses_it(world):
     )
     await world.look()
     done = await world.migrate(uuid, "node2")
-    assert (done.state, done.error) == (FAILED, "node2 has another VM named web")
+    assert (done.state, done.error) == (FAILED, "has another VM of the same name")
 
 
 async def test_a_vm_that_stopped_while_it_was_queued_is_left_alone(world):
