@@ -52,26 +52,32 @@ class PlannedMove:
 @_snapshot_option
 @click.option("--objective", type=click.Choice([kind.value for kind in Objective]), help="What to improve.")
 @click.option("--max-moves", type=click.IntRange(min=0), metavar="N", help="Plan at most so many moves.")
+@click.option("--max-gib", type=click.FloatRange(min=0), metavar="G", help="Move at most so much memory of VMs.")
+@click.option("--weights", metavar="RESOURCE=W,...", help="Of `spread`: cpu=1,memory=1,vcpus=0 unless told.")
 @click.option("--time-limit", type=click.FloatRange(min=0), metavar="SECONDS", help="Search at most so long.")
 @click.option("--drain", multiple=True, metavar="HOST", help="Empty this host instead; may be repeated.")
 @_json_option
 @click.pass_context
-def plan(
+def plan(  # noqa: PLR0913 - an argument an option
     context: click.Context,
     *,
     snapshot_path: Path,
     objective: str | None,
     max_moves: int | None,
+    max_gib: float | None,
+    weights: str | None,
     time_limit: float | None,
     drain: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Plan moves for a snapshot: which VM goes where, in which order, and why."""
-    from ..planner import balance
+    from ..planner import balance, kernel
 
-    settings = PlannerSettings()
+    settings = PlannerSettings(max_moves=max_moves, max_gib=max_gib)
     if objective is not None:
         settings = replace(settings, objective=Objective(objective))
+    if weights is not None:
+        settings = replace(settings, weights=_weights(weights))
     if time_limit is not None:
         settings = replace(settings, time_limit_seconds=time_limit)
     snapshot = _read_snapshot(snapshot_path)
@@ -79,13 +85,31 @@ def plan(
     for host in drain:
         if host not in names:
             raise BadInputError(f"--drain: {host!r} is not among the hosts: {', '.join(names)}")
-    made = balance.plan(snapshot, replace(settings, max_moves=max_moves), clock=time.monotonic, drain=drain)
+    if settings.objective is Objective.SPREAD and not drain:
+        kernel.load()
+    made = balance.plan(snapshot, settings, clock=time.monotonic, drain=drain)
     if as_json:
         _print_json(made.as_dict())
     else:
         _show_plan(made)
     if drain and made.unmoved:
         context.exit(NO_ANSWER)
+
+
+def _weights(text: str) -> dict[str, float]:
+    """Of each resource of `spread`; one that is not named keeps its own."""
+    weights = dict(PlannerSettings().weights)
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = -1.0
+        if name not in weights or not 0 <= weight < float("inf"):
+            allowed = ", ".join(f"{name}=NUMBER" for name in weights)
+            raise BadInputError(f"--weights: {part!r} is not allowed, allowed are {allowed}, 0 or more")
+        weights[name] = weight
+    return weights
 
 
 @click.command()

@@ -23,7 +23,8 @@ def mask(view: View, need: Need) -> BoolArray:
 def rows(view: View, vms: IntArray) -> BoolArray:
     """The same for each of `vms`, shape (vms, hosts)."""
     together = np.ones((len(vms), len(view.hosts)), dtype=bool)
-    for row, vm in enumerate(vms):
+    for row in np.flatnonzero(view.in_groups[vms]):
+        vm = vms[row]
         if view.groups[vm].affinity:
             together[row] = mask(view, view.need(int(vm)))
     return together

@@ -20,7 +20,8 @@ def mask(view: View, need: Need) -> BoolArray:
 def rows(view: View, vms: IntArray) -> BoolArray:
     """The same for each of `vms`, shape (vms, hosts)."""
     free = np.ones((len(vms), len(view.hosts)), dtype=bool)
-    for row, vm in enumerate(vms):
+    for row in np.flatnonzero(view.in_groups[vms]):
+        vm = vms[row]
         if view.groups[vm].anti_affinity:
             free[row] = mask(view, view.need(int(vm)))
     return free

@@ -98,11 +98,27 @@ def static(view: View, need: Need) -> BoolArray:
     return mask
 
 
+def static_table(view: View) -> tuple[IntArray, BoolArray]:
+    """The kind of each VM, shape (vms,), and `static` for each kind, shape (kinds, hosts); not to be changed."""
+    if view.static_table is None:
+        places: dict[tuple[object, ...], int] = {}
+        masks: list[BoolArray] = []
+        kinds = np.zeros(len(view.vms), dtype=np.int64)
+        for vm in range(len(view.vms)):
+            need = view.need(vm)
+            place = places.setdefault(need.kind, len(masks))
+            if place == len(masks):
+                masks.append(static(view, need))
+            kinds[vm] = place
+        view.static_table = kinds, np.array(masks, dtype=bool).reshape(len(masks), len(view.hosts))
+    return view.static_table
+
+
 def static_rows(view: View, vms: IntArray) -> BoolArray:
     """`static` for each of `vms`, shape (vms, hosts)."""
-    if not len(vms):
-        return np.zeros((0, len(view.hosts)), dtype=bool)
-    return np.stack([static(view, view.need(int(vm))) for vm in vms])
+    kinds, table = static_table(view)
+    rows: BoolArray = table[kinds[vms]]
+    return rows
 
 
 def dynamic_rows(view: View, vms: IntArray) -> BoolArray:
@@ -116,3 +132,13 @@ def dynamic_rows(view: View, vms: IntArray) -> BoolArray:
 def reasons(view: View, need: Need, host: int) -> tuple[Reason, ...]:
     """Every refusal of `host`; empty when it is allowed."""
     return tuple(rule.reason(view, need, host) for rule in FILTERS if not rule.mask(view, need)[host])
+
+
+def refusals(view: View, need: Need, hosts: BoolArray) -> dict[int, tuple[Reason, ...]]:
+    """Of each of `hosts` every refusal, none where it is allowed; each filter is asked once for all of them."""
+    found: dict[int, list[Reason]] = {int(host): [] for host in np.flatnonzero(hosts)}
+    if found:
+        for rule in FILTERS:
+            for host in map(int, np.flatnonzero(hosts & ~rule.mask(view, need))):
+                found[host].append(rule.reason(view, need, host))
+    return {host: tuple(reasons) for host, reasons in found.items()}

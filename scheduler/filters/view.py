@@ -87,7 +87,9 @@ class View:
         self.up: BoolArray = np.array([host.state is HostState.UP for host in self.hosts], dtype=bool)
         self.stale: BoolArray = np.array([host.stale for host in self.hosts], dtype=bool)
         self.groups = tuple(_memberships(snapshot, vm) for vm in self.vms)
-        self._namesakes = _namesakes(self.vms)
+        self._named: dict[str, list[Vm]] = defaultdict(list)
+        for vm in self.vms:
+            self._named[vm.name].append(vm)
         self.memory_mib: IntArray = np.array([vm.memory_mib for vm in self.vms], dtype=np.int64)
         self.active: BoolArray = np.array([vm.active for vm in self.vms], dtype=bool)
         self.vm_host: IntArray = np.array(
@@ -99,12 +101,27 @@ class View:
         self.free_memory_mib: IntArray = self.capacity_mib.copy()
         self.anti_affinity_counts: IntArray = np.zeros((len(self.anti_affinity), len(self.hosts)), dtype=np.int64)
         self.affinity_counts: IntArray = np.zeros((len(self.affinity), len(self.hosts)), dtype=np.int64)
+        self.static_table: tuple[IntArray, BoolArray] | None = None
+        """Kept by the registry; holds as long as no stopped VM is started."""
+        self.in_groups: BoolArray = np.array([bool(of.anti_affinity or of.affinity) for of in self.groups], dtype=bool)
         self._static: dict[tuple[object, ...], BoolArray] = {}
         for index in np.flatnonzero(self.active):
             self._occupy(int(index), int(self.vm_host[index]), 1)
             destination = self.vms[index].destination
             if destination is not None and destination != self.vms[index].host:
                 self._occupy(int(index), self.host_index[destination], 1)
+
+    def add(self, vm: Vm) -> int:
+        """Take in one more VM, stopped; returns its index. One with the same UUID is no longer looked at."""
+        self.vms = (*self.vms, vm)
+        self._named[vm.name].append(vm)
+        self.groups = (*self.groups, _memberships(self.snapshot, vm))
+        self.memory_mib = np.append(self.memory_mib, vm.memory_mib)
+        self.active = np.append(self.active, False)
+        self.vm_host = np.append(self.vm_host, NOWHERE if vm.host is None else self.host_index[vm.host])
+        self.in_groups = np.append(self.in_groups, bool(self.groups[-1].anti_affinity or self.groups[-1].affinity))
+        self.static_table = None
+        return len(self.vms) - 1
 
     def vm_index(self, uuid: str) -> int:
         """The index of the VM with that UUID; KeyError when there is none."""
@@ -128,7 +145,7 @@ class View:
             networks=facts.networks,
             storage=facts.storage,
             defined_elsewhere=frozenset(facts.defined_on) - {facts.host or ""},
-            namesakes_on=self._namesakes.get(facts.uuid, frozenset()) - {facts.host or ""},
+            namesakes_on=_namesakes_on(facts, self._named[facts.name]),
             groups=self.groups[vm],
         )
 
@@ -136,6 +153,8 @@ class View:
         """Put that VM on `host`, running; what it held elsewhere is free again."""
         if self.active[vm]:
             self._occupy(vm, int(self.vm_host[vm]), -1)
+        else:
+            self.static_table = None
         self._occupy(vm, host, 1)
         self.vm_host[vm] = host
         self.active[vm] = True
@@ -181,19 +200,13 @@ class View:
             self.affinity_counts[group, host] += sign
 
 
-def _namesakes(vms: Sequence[Vm]) -> dict[str, frozenset[str]]:
-    """The hosts of the other VMs of a VM's name, by UUID; only of VMs that share their name."""
-    by_name: dict[str, list[Vm]] = defaultdict(list)
-    for vm in vms:
-        by_name[vm.name].append(vm)
-    return {
-        vm.uuid: frozenset(
-            host for other in group if other is not vm for host in (other.host, *other.defined_on) if host is not None
-        )
-        for group in by_name.values()
-        if len(group) > 1
-        for vm in group
-    }
+def _namesakes_on(vm: Vm, named: Sequence[Vm]) -> frozenset[str]:
+    """The hosts other than its own of the other VMs among those `named` like it."""
+    if len(named) == 1:
+        return frozenset()
+    others = [other for other in named if other.uuid != vm.uuid]
+    hosts = (host for other in others for host in (other.host, *other.defined_on))
+    return frozenset(host for host in hosts if host is not None and host != vm.host)
 
 
 def _memberships(snapshot: Snapshot, vm: Vm) -> Memberships:

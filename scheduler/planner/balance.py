@@ -49,7 +49,7 @@ def plan(
     began = clock()
     for name in drain:
         snapshot.host(name)
-    budget = Budget(settings.max_moves, lambda: clock() - began >= settings.time_limit_seconds)
+    budget = Budget(settings.max_moves, lambda: clock() - began >= settings.time_limit_seconds, settings.max_gib)
     start = canonical(_drained(snapshot, drain), seed)
     ordered, stuck = _drain(start, drain, settings, budget) if drain else _rounds(start, settings, budget)
     steps = _steps(start, ordered, settings)
@@ -95,17 +95,22 @@ def _rounds(snapshot: Snapshot, settings: PlannerSettings, budget: Budget) -> tu
     moves: list[Move] = []
     stuck: Stuck = []
     for _ in range(_MAX_ROUNDS):
-        left = replace(budget, moves=None if budget.moves is None else budget.moves - len(moves))
+        left = budget.after(len(moves), _gib(view, moves))
         found, still_stuck = _look(state, settings, left)
         longer = merged(moves + found)
         tried = order(view, longer, settings)
         if moves and not tried.complete:
             break
         moves, ordered, stuck = longer, tried, still_stuck
-        if not found or budget.expired():
+        if not found or not budget.allows(len(moves)):
             break
         state = apply_plan(state, _steps(snapshot, Order([found]), settings))
     return ordered, stuck
+
+
+def _gib(view: View, moves: list[Move]) -> float:
+    """Memory of all VMs that move."""
+    return float(view.memory_mib[[move.vm for move in moves]].sum()) / 1024
 
 
 def _look(snapshot: Snapshot, settings: PlannerSettings, budget: Budget) -> tuple[list[Move], Stuck]:
@@ -116,8 +121,7 @@ def _look(snapshot: Snapshot, settings: PlannerSettings, budget: Budget) -> tupl
     blocked = [obstacle.to_balancing(load, vm) for vm in range(len(load.view.vms))]
     movable = np.array([reason is None for reason in blocked], dtype=bool)
     movable[[move.vm for move in repairs]] = False
-    left = None if budget.moves is None else budget.moves - len(repairs)
-    moves = repairs + goal.search(load, movable, replace(budget, moves=left))
+    moves = repairs + goal.search(load, movable, budget.after(len(repairs), _gib(load.view, repairs)))
     misplaced = {vm for vm, _ in stuck}
     return moves, stuck + [(vm, why) for vm, why in goal.stuck(load, blocked) if vm not in misplaced]
 

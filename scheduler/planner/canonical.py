@@ -40,6 +40,7 @@ def _vm_key(snapshot: Snapshot, vm: Vm) -> tuple[object, ...]:
         vm.movable,
         vm.hold is None,
         vm.destination is None,
+        len(vm.not_to),
         sorted(vm.required_cpu_features or ()),
         spoken_of,
     )

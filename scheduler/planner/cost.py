@@ -4,9 +4,13 @@ Pre-copy carries the memory, then what the guest has dirtied meanwhile, and so o
 bandwidth` of the one before. It ends when what is left fits into the allowed downtime.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, log
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..cluster.model import Vm
 from ..cluster.reason import Reason
@@ -51,6 +55,11 @@ def predict(vm: Vm, settings: PlannerSettings, bandwidth_mib_per_s: float | None
         downtime_ms=1000 * memory * ratio**rounds / bandwidth,
         core_seconds=seconds * (HOST_CORES + GUEST_SLOWDOWN * (vm.cpu_demand_cores or 0.0)),
     )
+
+
+def seconds_of(vms: Sequence[Vm], settings: PlannerSettings) -> NDArray[np.float64]:
+    """The predicted duration of a migration of each of `vms`, shape (vms,)."""
+    return np.array([predict(vm, settings).seconds for vm in vms], dtype=float)
 
 
 def carried_mib(vm: Vm) -> float:

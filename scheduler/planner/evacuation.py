@@ -29,7 +29,8 @@ def evacuate(load: Load, drained: BoolArray, budget: Budget) -> tuple[list[Move]
             continue
         unit = unit_of(view, vm)
         seen.update(unit)
-        if not budget.allows(len(moves) + len(unit) - 1):
+        carried_mib = sum(int(view.memory_mib[one]) for one in (*(move.vm for move in moves), *unit))
+        if budget.expired() or not budget.covers(len(moves) + len(unit), carried_mib):
             stuck += [(member, (Reason(CODE_LIMIT, "comes after the limit of this plan"),)) for member in unit]
             continue
         blocked = _blocked(load, unit)

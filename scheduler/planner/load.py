@@ -10,7 +10,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cluster.model import HostState
+from ..cluster.model import HostState, Vm
 from ..filters.view import NOWHERE, BoolArray, IntArray, View
 from .plan import waiting_cores
 from .settings import PlannerSettings
@@ -32,10 +32,7 @@ class Load:
         vms = view.vms
         self.known: BoolArray = np.array([vm.cpu_demand_cores is not None for vm in vms], dtype=bool)
         self.vcpus: FloatArray = np.array([vm.vcpus for vm in vms], dtype=float)
-        self.demand: FloatArray = np.array(
-            [EXPECTED_CORES_PER_VCPU * vm.vcpus if vm.cpu_demand_cores is None else vm.cpu_demand_cores for vm in vms],
-            dtype=float,
-        )
+        self.demand: FloatArray = np.array([_demand(vm) for vm in vms], dtype=float)
         high = [vm.cpu_demand_high_cores or 0.0 for vm in vms]
         self.high: FloatArray = np.maximum(np.array(high, dtype=float), self.demand)
         self.cpus: FloatArray = np.array([host.cpus for host in view.hosts], dtype=float)
@@ -115,6 +112,16 @@ class Load:
         self.host_vcpus[host] += self.vcpus[vm]
         self.view.move(vm, host)
 
+    def add(self, vm: Vm) -> int:
+        """Take in one more VM, stopped, here and in the view; returns its index."""
+        demand = _demand(vm)
+        self.known = np.append(self.known, vm.cpu_demand_cores is not None)
+        self.counted = np.append(self.counted, False)
+        self.vcpus = np.append(self.vcpus, float(vm.vcpus))
+        self.demand = np.append(self.demand, demand)
+        self.high = np.append(self.high, max(demand, vm.cpu_demand_high_cores or 0.0))
+        return self.view.add(vm)
+
     def copy(self) -> Self:
         """An independent load and view to try moves on."""
         twin = object.__new__(type(self))
@@ -139,6 +146,10 @@ class Load:
         placed = self.view.vm_host != NOWHERE
         on[placed] = hosts[self.view.vm_host[placed]]
         return np.flatnonzero(on & self.view.active)
+
+
+def _demand(vm: Vm) -> float:
+    return EXPECTED_CORES_PER_VCPU * vm.vcpus if vm.cpu_demand_cores is None else vm.cpu_demand_cores
 
 
 def _closed(view: View) -> BoolArray | None:

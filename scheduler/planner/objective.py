@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
+
+import numpy as np
 
 from ..cluster.reason import Reason
-from ..filters.view import BoolArray
+from ..filters.view import BoolArray, IntArray
 from .load import Load
 
 
@@ -38,10 +40,30 @@ class Budget:
     """At most so many; None: no limit."""
     expired: Callable[[], bool]
     """Whether the time is over."""
+    gib: float | None = None
+    """Memory of all VMs moved together; None: no limit."""
 
     def allows(self, moves: int) -> bool:
         """Whether the search may go on after that many moves."""
         return (self.moves is None or moves < self.moves) and not self.expired()
+
+    def after(self, moves: int, gib: float) -> Self:
+        """What is left of it after that."""
+        return replace(
+            self,
+            moves=None if self.moves is None else self.moves - moves,
+            gib=None if self.gib is None else self.gib - gib,
+        )
+
+    def covers(self, moves: int, mib: float) -> bool:
+        """Whether so many moves of so much memory together are within it."""
+        return (self.moves is None or moves <= self.moves) and (self.gib is None or mib <= 1024 * self.gib)
+
+    def affords(self, memory_mib: IntArray, carried_gib: float) -> BoolArray:
+        """VMs that may still be moved after `carried_gib` have been, by their size, shape (vms,)."""
+        left_mib = np.inf if self.gib is None else 1024 * (self.gib - carried_gib)
+        affordable: BoolArray = memory_mib <= left_mib
+        return affordable
 
 
 Stuck = list[tuple[int, tuple[Reason, ...]]]
@@ -83,11 +105,13 @@ def descend(
     """Take the best move, again and again, until none is worth it."""
     movable = movable.copy()
     moves: list[Move] = []
+    carried_gib = 0.0
     while budget.allows(len(moves)):
-        move = best_move(load, movable)
+        move = best_move(load, movable & budget.affords(load.view.memory_mib, carried_gib))
         if move is None:
             break
         load.move(move.vm, move.destination)
         movable[move.vm] = False
+        carried_gib += load.view.memory_mib[move.vm] / 1024
         moves.append(move)
     return moves

@@ -17,7 +17,7 @@ CODE_SOURCE = "source_unfit"
 def to_leaving(load: Load, vm: int) -> Reason | None:
     """Why `vm` cannot leave its host at all, not to mend a rule and not to empty the host; None when it can."""
     view = load.view
-    facts, need, host = view.vms[vm], view.need(vm), view.hosts[view.vm_host[vm]]
+    facts, host = view.vms[vm], view.hosts[view.vm_host[vm]]
     if facts.destination is not None:
         return Reason(CODE_UNDER_WAY, f"is migrating to {facts.destination}", destination=facts.destination)
     if facts.quarantine is not None:
@@ -27,7 +27,7 @@ def to_leaving(load: Load, vm: int) -> Reason | None:
     if host.stale:
         return Reason(CODE_SOURCE, "the figures of its host are too old to decide on")
     if not facts.movable:
-        return devices.reason(view, need, need.host)
+        return devices.reason(view, view.need(vm), int(view.vm_host[vm]))
     return convergence(facts, load.settings)
 
 

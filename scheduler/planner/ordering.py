@@ -50,7 +50,8 @@ def order(view: View, moves: list[Move], settings: PlannerSettings) -> Order:
             position = next(place for place, move in enumerate(pending) if move.vm == batch[0].vm)
             pending[position] = replace(pending[position], source=batch[0].destination)
         else:
-            pending = [move for move in pending if move not in batch]
+            started = {move.vm for move in batch}
+            pending = [move for move in pending if move.vm not in started]
         for move in batch:
             view.move(move.vm, move.destination)
         result.batches.append(batch)

@@ -35,7 +35,8 @@ class Pack:
             host = candidates[0]
             trial = load.copy()
             found = self._empty(trial, host, movable)
-            fits = budget.moves is None or len(moves) + len(found) <= budget.moves
+            carried_mib = sum(int(load.view.memory_mib[move.vm]) for move in (*moves, *found))
+            fits = budget.covers(len(moves) + len(found), carried_mib)
             if not found or not fits or not survivable <= self._survivable(trial) | {host}:
                 kept.add(host)
                 continue

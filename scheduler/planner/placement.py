@@ -8,11 +8,11 @@ import numpy as np
 from ..cluster.model import Snapshot, Vm, VmState
 from ..cluster.reason import Reason
 from ..filters import registry
-from ..filters.view import View
+from ..filters.view import BoolArray, View
 from . import obstacle, scoring
 from .canonical import canonical
 from .cost import convergence
-from .load import Load
+from .load import FloatArray, Load
 from .plan import Step
 from .settings import PlannerSettings
 
@@ -67,29 +67,39 @@ class Placement:
         }
 
 
+class Placer:
+    """Places VMs over one snapshot, one after the other: each sees the room that those before it take.
+
+    The arrays are made once, so in a large cluster all decisions but the first take milliseconds.
+    """
+
+    def __init__(self, snapshot: Snapshot, settings: PlannerSettings) -> None:
+        self.load = Load(View(canonical(snapshot)), settings)
+        self._places = {vm.uuid: place for place, vm in enumerate(self.load.view.vms)}
+
+    def place(self, vm: Vm) -> Placement:
+        """A host for `vm`, which then runs there. One that the snapshot has as stopped is started, another is new.
+
+        A VM that already runs is refused by every host.
+        """
+        view, known = self.load.view, self._places.get(vm.uuid)
+        if known is not None and view.active[known]:
+            return _already_running(view, vm, int(view.vm_host[known]))
+        self._places[vm.uuid] = place = self.load.add(replace(vm, state=VmState.STOPPED, destination=None))
+        placement = _choose(self.load, place)
+        if placement.host is not None:
+            self.load.move(place, view.host_index[placement.host])
+        return placement
+
+
 def place(snapshot: Snapshot, vms: Sequence[Vm], settings: PlannerSettings) -> tuple[Placement, ...]:
     """A host for each of `vms`, in that order; each sees the room that those before it take.
 
     A VM that the snapshot has (by UUID) is a defined one to start; another is new. A VM that already runs is refused
     by every host.
     """
-    starting = [vm for vm in vms if not _running(snapshot, vm)]
-    uuids = {vm.uuid for vm in starting}
-    known = [vm for vm in snapshot.vms if vm.uuid not in uuids]
-    stopped = [replace(vm, state=VmState.STOPPED, destination=None) for vm in starting]
-    view = View(canonical(replace(snapshot, vms=(*known, *stopped))))
-    index = {vm.uuid: position for position, vm in enumerate(view.vms)}
-    load = Load(view, settings)
-    placements = []
-    for vm in vms:
-        if vm.uuid not in uuids:
-            placements.append(_already_running(snapshot, vm))
-            continue
-        placement = _choose(load, index[vm.uuid])
-        if placement.host is not None:
-            load.move(index[vm.uuid], view.host_index[placement.host])
-        placements.append(placement)
-    return tuple(placements)
+    placer = Placer(snapshot, settings)
+    return tuple(placer.place(vm) for vm in vms)
 
 
 def choose_destination(snapshot: Snapshot, vm: Vm, settings: PlannerSettings) -> Placement:
@@ -132,27 +142,28 @@ def _choose(load: Load, vm: int, *, leave: bool = False) -> Placement:
         mask[need.host] = False
     parts = scoring.terms(load, vm)
     total = scoring.scores(parts)
-    order = scoring.best_first(load, total)
-    ranking = tuple(
-        Ranked(
-            host=view.hosts[host].name,
-            score=float(total[host]),
-            terms={name: round(scoring.TERMS[name] * float(part[host]), 6) for name, part in parts.items()},
-        )
-        for host in map(int, order)
-        if mask[host]
-    )
     refused = []
-    for host in map(int, np.flatnonzero(~mask)):
+    for host, reasons in registry.refusals(view, need, ~mask).items():
         here = leave and host == need.host
-        reasons = (Reason(CODE_ALREADY_THERE, "is where it runs"),) if here else registry.reasons(view, need, host)
-        refused.append(Refusal(host=view.hosts[host].name, reasons=reasons))
+        why = (Reason(CODE_ALREADY_THERE, "is where it runs"),) if here else reasons
+        refused.append(Refusal(host=view.hosts[host].name, reasons=why))
+    ranking = _ranking(load, mask, parts, total)
     return Placement(
         vm=view.vms[vm].name,
         uuid=view.vms[vm].uuid,
         host=ranking[0].host if ranking else None,
         ranking=ranking,
         refused=tuple(sorted(refused, key=lambda refusal: refusal.host)),
+    )
+
+
+def _ranking(load: Load, mask: BoolArray, parts: dict[str, FloatArray], total: FloatArray) -> tuple[Ranked, ...]:
+    order = scoring.best_first(load, total)
+    order = order[mask[order]]
+    weighted = [np.round(scoring.TERMS[name] * part[order], 6).tolist() for name, part in parts.items()]
+    return tuple(
+        Ranked(host=load.view.hosts[host].name, score=score, terms=dict(zip(parts, values, strict=True)))
+        for host, score, *values in zip(order.tolist(), total[order].tolist(), *weighted, strict=True)
     )
 
 
@@ -170,16 +181,9 @@ def _cannot_migrate(snapshot: Snapshot, vm: Vm, settings: PlannerSettings | None
     return (*against, endless) if endless is not None else tuple(against)
 
 
-def _running(snapshot: Snapshot, vm: Vm) -> bool:
-    return any(known.uuid == vm.uuid and known.active for known in snapshot.vms)
-
-
-def _already_running(snapshot: Snapshot, vm: Vm) -> Placement:
-    where = snapshot.vm(vm.uuid).host
-    reason = Reason(CODE_RUNNING, f"already runs on {where}")
-    refused = tuple(
-        Refusal(host=host.name, reasons=(reason,)) for host in sorted(snapshot.hosts, key=lambda host: host.name)
-    )
+def _already_running(view: View, vm: Vm, host: int) -> Placement:
+    reason = Reason(CODE_RUNNING, f"already runs on {view.hosts[host].name}")
+    refused = tuple(Refusal(host=name, reasons=(reason,)) for name in sorted(view.host_index))
     return Placement(vm=vm.name, uuid=vm.uuid, host=None, ranking=(), refused=refused)
 
 

@@ -1,6 +1,6 @@
 """Plan: what should move, in which order, and what it is worth; and the snapshot that a plan leads to."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -107,8 +107,14 @@ def apply_plan(snapshot: Snapshot, plan: Plan | Iterable[Movement]) -> Snapshot:
     """
     hosts = {host.name: host for host in snapshot.hosts}
     vms = {vm.uuid: vm for vm in snapshot.vms}
+    waiting: dict[str | None, set[str]] = {}
+    for vm in snapshot.vms:
+        if vm.active and waiting_cores(vm):
+            waiting.setdefault(vm.host, set()).add(vm.uuid)
     for step in plan.steps if isinstance(plan, Plan) else plan:
-        _carry(hosts, vms, vms[step.uuid], hosts[step.destination].name)
+        vm = vms[step.uuid]
+        waiting.get(vm.host, set()).discard(vm.uuid)
+        _carry(hosts, vms, vm, hosts[step.destination].name, sorted(waiting.get(vm.host, ())))
     return replace(
         snapshot,
         hosts=tuple(hosts[host.name] for host in snapshot.hosts),
@@ -121,7 +127,8 @@ def waiting_cores(vm: Vm) -> float:
     return (vm.cpu_wait_ratio or 0.0) * vm.vcpus
 
 
-def _carry(hosts: dict[str, Host], vms: dict[str, Vm], vm: Vm, destination: str) -> None:
+def _carry(hosts: dict[str, Host], vms: dict[str, Vm], vm: Vm, destination: str, waiting: Sequence[str]) -> None:
+    """Carry `vm`; those `waiting` on the host that it leaves get the CPU that it used."""
     demand = vm.cpu_demand_cores or 0.0
     moved = replace(
         vm,
@@ -135,7 +142,7 @@ def _carry(hosts: dict[str, Host], vms: dict[str, Vm], vm: Vm, destination: str)
     if vm.host is None or not vm.active:
         return
     freed = demand - waiting_cores(vm)
-    stay = [other for other in vms.values() if other.host == vm.host and other.active and waiting_cores(other)]
+    stay = [vms[uuid] for uuid in waiting if waiting_cores(vms[uuid])]
     waited = sum(map(waiting_cores, stay))
     served = min(waited, freed)
     for other in stay:

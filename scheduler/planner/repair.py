@@ -22,7 +22,10 @@ def repair(load: Load, budget: Budget) -> tuple[list[Move], Stuck]:
     moved: set[int] = set()
     while budget.allows(len(moves)):
         found = _next(load, moved)
-        if found is None or (budget.moves is not None and len(moves) + len(found) > budget.moves):
+        if found is None:
+            break
+        carried_mib = sum(int(load.view.memory_mib[move.vm]) for move in (*moves, *found))
+        if not budget.covers(len(moves) + len(found), carried_mib):
             break
         for move in found:
             load.move(move.vm, move.destination)

@@ -35,6 +35,8 @@ class PlannerSettings:
     max_outbound: int = 2
     """Migrations at the same time, per host."""
     max_moves: int | None = None
+    max_gib: float | None = None
+    """Memory of all VMs that a plan moves."""
     time_limit_seconds: float = 5.0
     weights: Mapping[str, float] = field(default_factory=lambda: {"cpu": 1.0, "memory": 1.0, "vcpus": 0.0})
     """Of the objective `spread`."""

@@ -1,32 +1,27 @@
-"""The objective `spread`: even load. The score is the spread itself, so one empty host among many is seen at once.
+"""The objective `spread`: even load. The score is the spread itself, so one empty host among many is seen at once."""
 
-score = sum over resources of weight x population standard deviation over hosts of used / capacity.
-"""
-
-from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from ..cluster.reason import Reason
 from ..filters import registry
-from ..filters.view import BoolArray, IntArray
-from .cost import predict
+from ..filters.view import BoolArray, IntArray, View
+from .annealing import annealed
+from .cost import seconds_of
+from .evenness import RESOURCES, Evenness
 from .load import FloatArray, Load
-from .objective import Budget, Move, Stuck, Term, descend, score
+from .objective import Budget, Move, Stuck, Term
 from .settings import PlannerSettings
 
 CODE = "spread"
 
-
-@dataclass(frozen=True, slots=True)
-class _Resource:
-    name: str
-    weight: float
-    used: FloatArray
-    """Part of each host's capacity, shape (hosts,)."""
-    capacity: FloatArray
-    amount: FloatArray
-    """What each VM takes, shape (vms,)."""
+STEP_GAIN: Final = 0.1
+"""A step must gain this part of the minimum gain, measured at one host's mean share in the score."""
+_WHOLE_SCAN: Final = 60_000
+"""Up to so many pairs of VM and host each step looks at all of them, above at the most and the least loaded hosts."""
+_SHORTLIST: Final = 16
+"""Hosts on either end of such a step."""
 
 
 class Spread:
@@ -34,28 +29,30 @@ class Spread:
 
     def __init__(self, load: Load, settings: PlannerSettings) -> None:
         self._settings = settings
-        seconds = np.array([predict(vm, settings).seconds for vm in load.view.vms])
-        # A gain counts only for what is left of the horizon once the VM has arrived.
-        self._lasting: FloatArray = np.maximum(0.0, 1 - seconds / settings.horizon_seconds)
-        every = np.arange(len(load.view.vms))
-        self._static = registry.static_rows(load.view, every) & ~load.closed(every)
+        self._worth = STEP_GAIN * settings.minimum_gain_ratio
+        self._ceiling: FloatArray = settings.cpu_usage_ratio_limit * load.cpus
 
     def terms(self, load: Load) -> tuple[Term, ...]:
         """The standard deviation of each resource's use, 0 to 1."""
+        even = Evenness(load)
         return tuple(
-            Term(name=resource.name, weight=resource.weight, unit="ratio", value=_deviation(resource.used[load.judged]))
-            for resource in self._resources(load)
+            Term(name=name, weight=float(weight), unit="ratio", value=float(value))
+            for name, weight, value in zip(RESOURCES, even.weights, even.deviations(), strict=True)
         )
 
     def search(self, load: Load, movable: BoolArray, budget: Budget) -> list[Move]:
-        """Steepest descent; all of its moves, or none when they gain less than the minimum."""
+        """Steepest descent, refined; all of its moves, or none when they gain less than the minimum."""
+        before = Evenness(load).score()
+        movable = movable & load.view.active
+        movable[movable] = load.judged[load.view.vm_host[movable]]
+        # A gain counts only for what is left of the horizon once the VM has arrived.
+        lasting = np.maximum(0.0, 1 - seconds_of(load.view.vms, self._settings) / self._settings.horizon_seconds)
+        movable &= lasting > 0
         trial = load.copy()
-        before = score(self.terms(trial))
-        rows = np.zeros_like(movable)
-        rows[load.rows_of(load.judged)] = True
-        moves = descend(self._best_move, trial, movable & rows, budget)
-        if before - score(self.terms(trial)) < self._settings.minimum_gain_ratio * before:
+        moves = self._descend(trial, movable, lasting, budget)
+        if before - Evenness(trial).score() < self._settings.minimum_gain_ratio * before:
             return []
+        moves = self._refined(load, trial, moves, movable, lasting, budget)
         for move in moves:
             load.move(move.vm, move.destination)
         return moves
@@ -64,59 +61,103 @@ class Spread:
         """Nothing: no VM of an uneven cluster has to leave its host."""
         return []
 
-    def _best_move(self, load: Load, movable: BoolArray) -> Move | None:
+    def _descend(self, load: Load, movable: BoolArray, lasting: FloatArray, budget: Budget) -> list[Move]:
+        """The best single move, again and again, until none is worth it."""
+        even, moves, movable = Evenness(load), list[Move](), movable.copy()
+        carried_gib = 0.0
+        while budget.allows(len(moves)):
+            current = even.score()
+            vms, hosts = self._candidates(load, even, movable & budget.affords(load.view.memory_mib, carried_gib))
+            if not len(vms) or not len(hosts):
+                break
+            sources = load.view.vm_host[vms]
+            gain = current - even.after(vms, sources, hosts)
+            # A step must be worth a fair part of one host's share in the score: the tail of tiny moves is left out.
+            least = max(1e-9, self._worth * current / even.count)
+            gain[gain * lasting[vms][:, np.newaxis] <= least] = -np.inf
+            gain[~self._fits(load, vms, hosts)] = -np.inf
+            row, column = divmod(int(np.argmax(gain)), len(hosts))
+            if gain[row, column] == -np.inf:
+                break
+            vm, source, host = int(vms[row]), int(sources[row]), int(hosts[column])
+            moves.append(self._move(load, vm, host, float(gain[row, column])))
+            load.move(vm, host)
+            even.move(vm, source, host)
+            movable[vm] = False
+            carried_gib += load.view.memory_mib[vm] / 1024
+        return moves
+
+    def _candidates(self, load: Load, even: Evenness, movable: BoolArray) -> tuple[IntArray, IntArray]:
+        """VMs and hosts among which the best move is looked for."""
+        hosts = np.flatnonzero(load.judged)
         vms = np.flatnonzero(movable)
-        if not len(vms):
-            return None
-        current = score(self.terms(load))
-        gain = (current - self.scores(load, vms)) * self._lasting[vms][:, np.newaxis]
-        gain[~self._fits(load, vms)] = -np.inf
-        row, host = divmod(int(np.argmax(gain)), gain.shape[1])
-        # A step must be worth a fair part of one host's share in the score: the tail of tiny moves is left out.
-        least = self._settings.minimum_gain_ratio * current / int(load.judged.sum())
-        if gain[row, host] <= max(least, 1e-9):
-            return None
-        vm = int(vms[row])
-        source = int(load.view.vm_host[vm])
-        names = load.view.hosts
-        reason = Reason(CODE, f"{names[source].name} carries more than {names[host].name}")
-        return Move(vm=vm, source=source, destination=host, gain=float(gain[row, host]), reason=reason)
+        if len(vms) * len(hosts) <= _WHOLE_SCAN:
+            return vms, hosts
+        pressure = even.pressure()[:, hosts]
+        most = np.concatenate([_top(pressure.sum(axis=0)), _top(pressure.max(axis=0))])
+        least = np.concatenate([_top(-pressure.sum(axis=0)), _top(-pressure.min(axis=0))])
+        full = np.zeros(len(load.judged), dtype=bool)
+        full[hosts[most]] = True
+        return vms[full[load.view.vm_host[vms]]], np.unique(hosts[least])
 
-    def scores(self, load: Load, vms: IntArray) -> FloatArray:
-        """The score after each move, shape (vms, hosts), from what it changes on its two hosts."""
-        judged, sources = load.judged, load.view.vm_host[vms]
-        count = max(1, int(judged.sum()))
-        total: FloatArray = np.zeros((len(vms), len(judged)))
-        for resource in self._resources(load):
-            if not resource.weight:
-                continue
-            used, amount = resource.used, resource.amount[vms]
-            leaves = (amount / resource.capacity[sources])[:, np.newaxis]
-            arrives = amount[:, np.newaxis] / resource.capacity
-            sums = used[judged].sum() + (arrives - leaves)
-            squares = (used[judged] ** 2).sum() + arrives * (2 * used + arrives)
-            squares += leaves * (leaves - 2 * used[sources][:, np.newaxis])
-            total += resource.weight * np.sqrt(np.maximum(0.0, squares / count - (sums / count) ** 2))
-        return total
-
-    def _fits(self, load: Load, vms: IntArray) -> BoolArray:
-        fits = self._static[vms] & registry.dynamic_rows(load.view, vms)
-        ceiling = self._settings.cpu_usage_ratio_limit * load.cpus
-        fits &= load.host_high + load.high[vms][:, np.newaxis] <= ceiling
-        fits[np.arange(len(vms)), load.view.vm_host[vms]] = False
+    def _fits(self, load: Load, vms: IntArray, hosts: IntArray) -> BoolArray:
+        """Hosts that may take each of `vms` and stay below the CPU limit, shape (vms, hosts)."""
+        fits = registry.static_rows(load.view, vms)[:, hosts] & ~load.closed(vms)[:, hosts]
+        fits &= registry.dynamic_rows(load.view, vms)[:, hosts]
+        fits &= load.high[vms][:, np.newaxis] <= (self._ceiling - load.host_high)[hosts]
+        fits &= load.view.vm_host[vms][:, np.newaxis] != hosts
         return fits
 
-    def _resources(self, load: Load) -> tuple[_Resource, ...]:
-        view, weight = load.view, self._settings.weights
-        memory = np.maximum(1.0, view.capacity_mib)
-        memory_used = (view.capacity_mib - view.free_memory_mib) / memory
-        cpus = load.cpus
-        return (
-            _Resource("cpu", weight.get("cpu", 0.0), load.host_demand / cpus, cpus, load.demand),
-            _Resource("memory", weight.get("memory", 0.0), memory_used, memory, view.memory_mib.astype(float)),
-            _Resource("vcpus", weight.get("vcpus", 0.0), load.host_vcpus / cpus, cpus, load.vcpus),
-        )
+    def _refined(
+        self, load: Load, found: Load, moves: list[Move], movable: BoolArray, lasting: FloatArray, budget: Budget
+    ) -> list[Move]:
+        """The moves of a search that also swaps and exchanges, if they do better; else those of the descent."""
+        if budget.expired():
+            return moves
+        score = Evenness(found).score()
+        price = self._worth * score / max(1, int(load.judged.sum()))
+        prices = price / np.maximum(1e-3, lasting)
+        targets = annealed(load, found, movable, self._ceiling, prices, len(moves))
+        if targets is None:
+            return moves
+        trial = load.copy()
+        sequence = self._sequence(trial, targets)
+        carried = [move.vm for move in sequence]
+        if not budget.affords(load.view.memory_mib[carried].sum(keepdims=True), 0.0).all():
+            return moves
+        better = Evenness(trial).score() + prices[carried].sum()
+        return sequence if better < score + prices[[move.vm for move in moves]].sum() else moves
+
+    def _sequence(self, load: Load, targets: IntArray) -> list[Move]:
+        """Moves to `targets`, each possible after those before, the best first; what has no room at its turn stays."""
+        even, moves = Evenness(load), list[Move]()
+        pending = np.flatnonzero(targets != load.view.vm_host)
+        while len(pending):
+            view, sources, hosts = load.view, load.view.vm_host[pending], targets[pending]
+            gain = even.score() - even.after_each(pending, sources, hosts)
+            fits = load.host_high[hosts] + load.high[pending] <= self._ceiling[hosts]
+            fits &= view.free_memory_mib[hosts] >= view.memory_mib[pending]
+            order = np.argsort(np.where(fits, -gain, np.inf), kind="stable")
+            best = next((row for row in order if fits[row] and _open(view, int(pending[row]), int(hosts[row]))), None)
+            if best is None:
+                break
+            vm, source, host = int(pending[best]), int(sources[best]), int(hosts[best])
+            moves.append(self._move(load, vm, host, float(gain[best])))
+            load.move(vm, host)
+            even.move(vm, source, host)
+            pending = np.delete(pending, best)
+        return moves
+
+    def _move(self, load: Load, vm: int, host: int, gain: float) -> Move:
+        source, names = int(load.view.vm_host[vm]), load.view.hosts
+        reason = Reason(CODE, f"{names[source].name} carries more than {names[host].name}")
+        return Move(vm=vm, source=source, destination=host, gain=gain, reason=reason)
 
 
-def _deviation(used: FloatArray) -> float:
-    return float(np.std(used)) if len(used) else 0.0
+def _open(view: View, vm: int, host: int) -> bool:
+    return bool(registry.elsewhere(view, view.need(vm))[host])
+
+
+def _top(values: FloatArray) -> IntArray:
+    top: IntArray = np.argsort(-values, kind="stable")[:_SHORTLIST]
+    return top

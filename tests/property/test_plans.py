@@ -13,6 +13,7 @@ from scheduler.cluster.rules import Affinity, AntiAffinity, Pin, Rules
 from scheduler.filters import registry
 from scheduler.filters.view import View
 from scheduler.planner.balance import GOALS, plan
+from scheduler.planner.evenness import Evenness
 from scheduler.planner.load import Load
 from scheduler.planner.objective import score
 from scheduler.planner.plan import Plan, apply_plan
@@ -142,6 +143,7 @@ def _renamed(snapshot: Snapshot) -> Snapshot:
             host=new[vm.host or ""],
             destination=new.get(vm.destination or ""),
             cpu_missing_on={new[name]: missing for name, missing in vm.cpu_missing_on.items()},
+            not_to={new[name]: why for name, why in vm.not_to.items()},
         )
         for vm in snapshot.vms
     )
@@ -226,12 +228,20 @@ def test_the_scores_of_all_moves_are_those_after_making_them(snapshot: Snapshot)
     load = Load(View(snapshot), settings)
     goal = GOALS[Objective.SPREAD](load, settings)
     running = np.flatnonzero(load.view.active)
-    predicted = goal.scores(load, running)
+    hosts = np.arange(len(load.view.hosts))
+    sources = load.view.vm_host[running]
+    even = Evenness(load)
+    predicted = even.after(running, sources, hosts)
     for row, vm in enumerate(running):
         for host in set(range(len(load.view.hosts))) - {int(load.view.vm_host[vm])}:
             trial = load.copy()
             trial.move(int(vm), host)
             assert score(goal.terms(trial)) == pytest.approx(predicted[row, host], abs=1e-7)
+            each = even.after_each(running[row : row + 1], sources[row : row + 1], hosts[host : host + 1])
+            assert each[0] == pytest.approx(predicted[row, host], abs=1e-12)
+            followed = even.copy()
+            followed.move(int(vm), int(sources[row]), host)
+            assert followed.score() == pytest.approx(predicted[row, host], abs=1e-7)
 
 
 @laws

@@ -6,7 +6,7 @@ import pytest
 
 from scheduler.cluster.model import HostState, VmState
 from scheduler.cluster.rules import Affinity, AntiAffinity, Pin, Rules, Strength
-from scheduler.planner.placement import check_move, choose_destination, place
+from scheduler.planner.placement import Placer, check_move, choose_destination, place
 from scheduler.planner.settings import PlannerSettings
 from tests.unit.clusters import cluster, host, vm
 
@@ -145,3 +145,18 @@ def test_the_form_for_tools() -> None:
     assert shown["host"] == "a"
     text = "needs 4,096 MiB, 3,072 MiB short"
     assert shown["refused"] == [{"host": "b", "reasons": [{"code": "memory_short", "text": text}]}]
+
+
+def test_a_placer_decides_one_after_the_other_as_all_at_once() -> None:
+    snapshot = cluster([host("a"), host("b")], [vm("old", "a"), vm("off")])
+    wanted = [vm("new1"), vm("off"), vm("new1"), vm("new2", memory_mib=65536)]
+    placer = Placer(snapshot, SETTINGS)
+    placements = [placer.place(one) for one in wanted]
+    assert tuple(placements) == place(snapshot, wanted, SETTINGS)
+    assert [placement.host for placement in placements][2:] == [None, None]
+    assert {refusal.reasons[0].code for refusal in placements[2].refused} == {"already_running"}
+
+
+def test_a_new_vm_does_not_go_where_another_has_its_name() -> None:
+    placer = Placer(cluster([host("a"), host("b", cpus=4)], [vm("web", "a")]), SETTINGS)
+    assert placer.place(vm("web", uuid="uuid-new")).host == "b"

@@ -1,9 +1,20 @@
 """`spread` evens the load out, also that of one empty host among many."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
+from scheduler.cluster.model import Snapshot
+from scheduler.cluster.rules import AntiAffinity, Rules
+from scheduler.filters.view import View
 from scheduler.planner.balance import plan
+from scheduler.planner.canonical import canonical
+from scheduler.planner.evenness import Evenness
+from scheduler.planner.load import Load
+from scheduler.planner.objective import Budget
 from scheduler.planner.settings import Objective, PlannerSettings
+from scheduler.planner.spread import Spread
 from tests.unit.clusters import cluster, host, vm
 
 SPREAD = PlannerSettings(objective=Objective.SPREAD)
@@ -36,3 +47,42 @@ def test_hosts_of_different_sizes_are_not_filled_above_the_limit() -> None:
 def test_an_even_cluster_stays_as_it_is() -> None:
     vms = [vm(f"web{name}{n}", name) for name in "abc" for n in range(4)]
     assert plan(cluster([host(name) for name in "abc"], vms), SPREAD, clock=lambda: 0.0).steps == ()
+
+
+def uneven(hosts: int = 5, vms: int = 40) -> Snapshot:
+    """Hosts of two sizes, VMs of many, all on the first hosts."""
+    machines = [host(f"host{n}", cpus=16 + 16 * (n % 2), memory_mib=131072) for n in range(hosts)]
+    guests = [
+        vm(f"web{n}", f"host{n % (hosts - 2)}", memory_mib=1024 * (1 + n % 7), cpu_demand_cores=0.1 * (1 + n % 11))
+        for n in range(vms)
+    ]
+    return cluster(machines, guests, Rules(anti_affinity=(AntiAffinity(("web?",), max_per_host=4),)))
+
+
+@pytest.mark.parametrize("moves", [1, 3, 8])
+def test_no_more_moves_than_allowed_and_each_further_one_helps(moves: int) -> None:
+    fewer = plan(uneven(), replace(SPREAD, max_moves=moves), clock=lambda: 0.0)
+    more = plan(uneven(), replace(SPREAD, max_moves=moves + 2), clock=lambda: 0.0)
+    assert len(fewer.steps) <= moves
+    assert more.score_after < fewer.score_after < fewer.score_before
+
+
+def test_no_more_memory_is_moved_than_allowed() -> None:
+    made = plan(uneven(), replace(SPREAD, max_gib=9.0), clock=lambda: 0.0)
+    moved = sum(uneven().vm(step.uuid).memory_mib for step in made.steps)
+    assert 0 < moved <= 9 * 1024
+
+
+def test_what_a_step_gains_adds_up_to_the_plan() -> None:
+    made = plan(uneven(), SPREAD, clock=lambda: 0.0)
+    assert sum(step.gain for step in made.steps) == pytest.approx(made.score_before - made.score_after, abs=1e-6)
+
+
+def test_the_refined_search_never_does_worse_than_the_descent() -> None:
+    load = Load(View(canonical(uneven())), SPREAD)
+    spread, movable, lasting = Spread(load, SPREAD), load.known.copy(), np.ones(len(load.known))
+    descended, refined = load.copy(), load.copy()
+    moves = spread._descend(descended, movable, lasting, Budget(6, lambda: False))
+    better = spread.search(refined, movable, Budget(6, lambda: False))
+    assert len(better) <= len(moves)
+    assert Evenness(refined).score() <= Evenness(descended).score() + 1e-9

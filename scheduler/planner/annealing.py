@@ -1,0 +1,93 @@
+"""Annealing: improves the targets of a descent by exchanging moves for others, with never more moves than before.
+
+Steepest descent takes what is best at each step; what is best in the end often needs two VMs to change places, or a
+few large moves instead of many. The kernel tries millions of such changes in a second.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from ..cluster.rules import Strength
+from ..filters import registry
+from ..filters.view import BoolArray, IntArray, View
+from . import kernel
+from .evenness import Evenness
+from .load import FloatArray, Load
+
+_PROPOSALS: Final = (100_000, 4_000_000)
+"""At least and at most; half a second is 3 million or so."""
+_PROPOSALS_PER_MOVE: Final = 40_000
+"""Where a tenth of the VMs or more moves; among fewer, moves seldom stand in each other's way."""
+_SEED: Final = 2463534242
+_HEAT: Final = (0.4, 0.0006)
+"""First and last temperature, in parts of the descent's mean gain a move."""
+
+
+def annealed(
+    start: Load, found: Load, movable: BoolArray, ceiling: FloatArray, price: FloatArray, most: int
+) -> IntArray | None:
+    """The host of every VM, at most `most` elsewhere than in `start`; None where the kernel is not compiled.
+
+    `found` is what a descent made of `start`. The result keeps every rule in itself; an order is still to be found.
+    """
+    gain = Evenness(start).score() - Evenness(found).score()
+    vms = np.flatnonzero(movable & ~_tied(start))
+    elsewhere = found.view.vm_host != start.view.vm_host
+    most -= int(elsewhere.sum()) - int(elsewhere[vms].sum())
+    if not kernel.COMPILED or most <= 0 or gain <= 0 or not len(vms):
+        return None
+    hosts = np.flatnonzero(start.judged)
+    index = np.full(len(start.judged), -1, dtype=np.int64)
+    index[hosts] = np.arange(len(hosts))
+    cluster, placement = _cluster(start, vms, hosts, price), _placement(start, found, ceiling, hosts, index)
+    proposals = int(np.clip(_PROPOSALS_PER_MOVE * most * min(1.0, 10 * most / len(vms)), *_PROPOSALS))
+    heat = gain / most * np.array(_HEAT)
+    best = kernel.anneal(cluster, placement, most, proposals, heat, np.array([_SEED], dtype=np.int64))
+    targets = found.view.vm_host.copy()
+    targets[vms] = hosts[best[vms]]
+    return targets
+
+
+def _tied(load: Load) -> BoolArray:
+    """VMs that the kernel leaves where the descent put them: with an affinity, or kept from some hosts for now."""
+    every = np.arange(len(load.view.vms))
+    tied: BoolArray = np.array([bool(groups.affinity) for groups in load.view.groups], dtype=bool)
+    return tied | load.closed(every).any(axis=1)
+
+
+def _cluster(start: Load, vms: IntArray, hosts: IntArray, price: FloatArray) -> kernel.Cluster:
+    view, even = start.view, Evenness(start)
+    _, allowed = registry.static_table(view)
+    takes = np.column_stack([even.amount.T, start.high, view.memory_mib, price])
+    return kernel.Cluster(
+        vms=vms,
+        takes=np.ascontiguousarray(takes, dtype=float),
+        inverse=np.ascontiguousarray(even.inverse[:, hosts].T),
+        weights=even.weights,
+        allowed=np.ascontiguousarray(allowed[:, hosts]),
+        members=_members(view),
+        limit=np.array([rule.max_per_host for rule in view.anti_affinity], dtype=np.int64),
+    )
+
+
+def _placement(start: Load, found: Load, ceiling: FloatArray, hosts: IntArray, index: IntArray) -> kernel.Placement:
+    kinds, _ = registry.static_table(start.view)
+    at_home = np.full(len(kinds), -1, dtype=np.int64)
+    left = np.stack([ceiling - found.host_high, found.view.free_memory_mib])
+    columns = np.concatenate([Evenness(found).used, left])[:, hosts].T
+    return kernel.Placement(
+        where=np.column_stack([index[found.view.vm_host], index[start.view.vm_host], kinds, at_home]),
+        hosts=np.ascontiguousarray(columns, dtype=float),
+        counts=np.ascontiguousarray(found.view.anti_affinity_counts[:, hosts]),
+    )
+
+
+def _members(view: View) -> IntArray:
+    """The must-anti-affinity groups of each VM, filled up with -1."""
+    must = [group for group, rule in enumerate(view.anti_affinity) if rule.strength is Strength.MUST]
+    of_vms = [[group for group in groups.anti_affinity if group in must] for groups in view.groups]
+    members = np.full((len(of_vms), max(map(len, of_vms), default=0)), -1, dtype=np.int64)
+    for vm in np.flatnonzero(view.in_groups):
+        members[vm, : len(of_vms[vm])] = of_vms[vm]
+    return members
