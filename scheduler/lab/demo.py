@@ -98,7 +98,7 @@ class Story:
                 f"{name if name in features[host['name']] else 'no ' + name}" for name in TELLING_FEATURES
             )
             self._say(
-                f"{host['name']}: {host['state']}, {generation} ({shown}), {host['cpus']} CPUs, "
+                f"{host['name']}: {host['state']}, {generation} ({shown}), {host['cpus']} CPU, "
                 f"{host['free_memory_mib']:,} of {host['memory_mib']:,} MiB free"
             )
 
