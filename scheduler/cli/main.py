@@ -41,6 +41,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Without a daemon": {
         "plan": "offline:plan",
+        "capacity": "offline:capacity",
         "apply": "offline:apply",
         "schema": "offline:schema",
         "lab": "lab:lab",

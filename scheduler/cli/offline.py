@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..cluster.model import Snapshot, Vm
+    from ..planner.capacity import Capacity
     from ..planner.placement import Placement
-    from ..planner.plan import Plan
+    from ..planner.plan import Plan, Step
 
 NO_ANSWER: Final = 3
 
@@ -125,6 +126,27 @@ def apply(snapshot_path: Path, plan_path: Path) -> None:
 
 
 @click.command()
+@_snapshot_option
+@click.option("--vm", "vm_path", type=Path, required=True, metavar="FILE", help="The VM, as JSON.")
+@_json_option
+@click.pass_context
+def capacity(context: click.Context, *, snapshot_path: Path, vm_path: Path, as_json: bool) -> None:
+    """Say how many more of a VM fit, what the cluster runs out of first, and what is left when a host is lost."""
+    from ..planner.capacity import capacity as capacity_of
+
+    snapshot, vms = _read_snapshot(snapshot_path), _read_vms(vm_path)
+    if len(vms) != 1:
+        raise BadInputError(f"{vm_path}: holds {len(vms)} VMs, allowed is 1")
+    found = capacity_of(snapshot, vms[0], PlannerSettings())
+    if as_json:
+        _print_json(found.as_dict())
+    else:
+        _show_capacity(vms[0].name, found)
+    if not found.fits:
+        context.exit(NO_ANSWER)
+
+
+@click.command()
 @click.argument("what", type=click.Choice(["snapshot"]))
 def schema(what: str) -> None:  # noqa: ARG001 - there is one so far
     """Print the JSON Schema of a file format."""
@@ -137,16 +159,10 @@ def place_offline(
     snapshot_path: Path, vm_paths: Sequence[Path], *, as_json: bool, settings: PlannerSettings | None = None
 ) -> int:
     """Place the VMs of JSON files (one VM or a list each) over a snapshot and show it; returns the exit code."""
-    from ..cluster.codec import SnapshotError, load_vms
     from ..planner.placement import place
 
     snapshot = _read_snapshot(snapshot_path)
-    vms: list[Vm] = []
-    for path in vm_paths:
-        try:
-            vms += load_vms(_read(path), str(path))
-        except SnapshotError as error:
-            raise BadInputError(str(error)) from None
+    vms = [vm for path in vm_paths for vm in _read_vms(path)]
     _refuse_unusable(snapshot, vms)
     placements = place(snapshot, vms, settings or PlannerSettings())
     if as_json:
@@ -181,6 +197,15 @@ def _read_snapshot(path: Path) -> "Snapshot":
 
     try:
         return load_snapshot(_read(path), str(path))
+    except SnapshotError as error:
+        raise BadInputError(str(error)) from None
+
+
+def _read_vms(path: Path) -> tuple["Vm", ...]:
+    from ..cluster.codec import SnapshotError, load_vms
+
+    try:
+        return load_vms(_read(path), str(path))
     except SnapshotError as error:
         raise BadInputError(str(error)) from None
 
@@ -221,17 +246,36 @@ def _show_plan(made: "Plan") -> None:
         terms.add_row(term.name, f"{term.weight:g}", f"{term.before:.3f}", f"{term.after:.3f}", term.unit)
     terms.add_row("score", "", f"{made.score_before:.3f}", f"{made.score_after:.3f}", "")
     _show(terms)
-    if made.steps:
-        steps = _table("batch", "VM", "from", "to", "seconds", "gain", "why")
-        for step in made.steps:
-            cells = (step.vm, step.source, step.destination, f"{step.predicted_seconds:.0f}", f"{step.gain:.3f}")
-            steps.add_row(str(step.batch), *cells, step.reason.text)
-        _show(steps)
+    _show_steps(made.steps)
     if made.unmoved:
         unmoved = _table("not moved", "on", "why")
         for one in made.unmoved:
             unmoved.add_row(one.vm, one.host, "\n".join(map(str, one.reasons)))
         _show(unmoved)
+
+
+def _show_steps(steps: Sequence["Step"]) -> None:
+    if not steps:
+        return
+    table = _table("batch", "VM", "from", "to", "seconds", "gain", "why")
+    for step in steps:
+        cells = (step.vm, step.source, step.destination, f"{step.predicted_seconds:.0f}", f"{step.gain:.3f}")
+        table.add_row(str(step.batch), *cells, step.reason.text)
+    _show(table)
+
+
+def _show_capacity(name: str, found: "Capacity") -> None:
+    click.echo(f"{name}: {found.fits} more fit, then there is no more {found.runs_out_of.replace('_', ' ')}")
+    if found.homeless_after_loss:
+        lost = f"{found.homeless_after_loss} of its VMs find no place and no new one does"
+    else:
+        lost = f"{found.fits_after_loss} more fit beside its VMs"
+    if found.worst_loss is not None:
+        click.echo(f"when {found.worst_loss} is lost, the worst to lose, {lost}")
+    hosts = _table("host", "fit", "ends with")
+    for one in found.hosts:
+        hosts.add_row(one.host, str(one.fits), one.runs_out_of)
+    _show(hosts)
 
 
 def _show_placement(placement: "Placement") -> None:
@@ -243,6 +287,9 @@ def _show_placement(placement: "Placement") -> None:
     for refusal in placement.refused:
         hosts.add_row(refusal.host, "refused", "\n".join(map(str, refusal.reasons)))
     _show(hosts)
+    if placement.moves_first:
+        click.echo("these moves first would make room:")
+    _show_steps(placement.moves_first)
 
 
 def _table(*columns: str) -> "Table":

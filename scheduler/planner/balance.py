@@ -11,13 +11,12 @@ from ..filters.view import View
 from . import obstacle
 from .canonical import canonical
 from .contention import Contention
-from .cost import predict
 from .evacuation import evacuate
 from .load import Load
 from .objective import Budget, Goal, Move, Stuck, merged
-from .ordering import Order, order
+from .ordering import Order, order, steps
 from .pack import Pack
-from .plan import Plan, Step, TermChange, Unmoved, apply_plan
+from .plan import Plan, TermChange, Unmoved, apply_plan
 from .repair import repair
 from .settings import Objective, PlannerSettings
 from .spread import Spread
@@ -52,8 +51,8 @@ def plan(
     budget = Budget(settings.max_moves, lambda: clock() - began >= settings.time_limit_seconds, settings.max_gib)
     start = canonical(_drained(snapshot, drain), seed)
     ordered, stuck = _drain(start, drain, settings, budget) if drain else _rounds(start, settings, budget)
-    steps = _steps(start, ordered, settings)
-    before, after = Load(View(start), settings), Load(View(apply_plan(start, steps)), settings)
+    made = steps(View(start), ordered, settings)
+    before, after = Load(View(start), settings), Load(View(apply_plan(start, made)), settings)
     terms = _changes(GOALS[settings.objective], before, after)
     unmoved = _unmoved(after.view, stuck + [(move.vm, (reason,)) for move, reason in ordered.dropped])
     return Plan(
@@ -61,9 +60,9 @@ def plan(
         score_before=sum(term.weight * term.before for term in terms),
         score_after=sum(term.weight * term.after for term in terms),
         planning_seconds=clock() - began,
-        steps=steps,
+        steps=made,
         unmoved=unmoved,
-        summary=summary(before, after, steps, unmoved, drain),
+        summary=summary(before, after, made, unmoved, drain),
         terms=terms,
     )
 
@@ -104,7 +103,7 @@ def _rounds(snapshot: Snapshot, settings: PlannerSettings, budget: Budget) -> tu
         moves, ordered, stuck = longer, tried, still_stuck
         if not found or not budget.allows(len(moves)):
             break
-        state = apply_plan(state, _steps(snapshot, Order([found]), settings))
+        state = apply_plan(state, steps(view, Order([found]), settings))
     return ordered, stuck
 
 
@@ -124,23 +123,6 @@ def _look(snapshot: Snapshot, settings: PlannerSettings, budget: Budget) -> tupl
     moves = repairs + goal.search(load, movable, budget.after(len(repairs), _gib(load.view, repairs)))
     misplaced = {vm for vm, _ in stuck}
     return moves, stuck + [(vm, why) for vm, why in goal.stuck(load, blocked) if vm not in misplaced]
-
-
-def _steps(snapshot: Snapshot, ordered: Order, settings: PlannerSettings) -> tuple[Step, ...]:
-    return tuple(
-        Step(
-            vm=snapshot.vms[move.vm].name,
-            uuid=snapshot.vms[move.vm].uuid,
-            source=snapshot.hosts[move.source].name,
-            destination=snapshot.hosts[move.destination].name,
-            batch=number,
-            predicted_seconds=predict(snapshot.vms[move.vm], settings).seconds,
-            gain=move.gain,
-            reason=move.reason,
-        )
-        for number, batch in enumerate(ordered.batches, start=1)
-        for move in batch
-    )
 
 
 def _unmoved(view: View, stuck: Stuck) -> tuple[Unmoved, ...]:

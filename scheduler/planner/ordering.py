@@ -13,7 +13,9 @@ import numpy as np
 from ..cluster.reason import Reason
 from ..filters import affinity, registry
 from ..filters.view import View
+from .cost import predict
 from .objective import Move
+from .plan import Step
 from .settings import PlannerSettings
 
 CODE_PARKING = "parking"
@@ -56,6 +58,24 @@ def order(view: View, moves: list[Move], settings: PlannerSettings) -> Order:
             view.move(move.vm, move.destination)
         result.batches.append(batch)
     return result
+
+
+def steps(view: View, ordered: Order, settings: PlannerSettings) -> tuple[Step, ...]:
+    """The order as the steps of a plan."""
+    return tuple(
+        Step(
+            vm=view.vms[move.vm].name,
+            uuid=view.vms[move.vm].uuid,
+            source=view.hosts[move.source].name,
+            destination=view.hosts[move.destination].name,
+            batch=number,
+            predicted_seconds=predict(view.vms[move.vm], settings).seconds,
+            gain=move.gain,
+            reason=move.reason,
+        )
+        for number, batch in enumerate(ordered.batches, start=1)
+        for move in batch
+    )
 
 
 def _next_batch(view: View, pending: list[Move], settings: PlannerSettings) -> list[Move]:

@@ -13,7 +13,9 @@ from . import obstacle, scoring
 from .canonical import canonical
 from .cost import convergence
 from .load import FloatArray, Load
+from .ordering import order, steps
 from .plan import Step
+from .room import moves_first
 from .settings import PlannerSettings
 
 CODE_ALREADY_THERE = "already_there"
@@ -50,6 +52,7 @@ class Placement:
     """Best first."""
     refused: tuple[Refusal, ...]
     moves_first: tuple[Step, ...] = field(default=())
+    """When no host can take it: the cheapest moves after which one can."""
 
     def as_dict(self) -> dict[str, object]:
         """The form tools get."""
@@ -87,9 +90,15 @@ class Placer:
             return _already_running(view, vm, int(view.vm_host[known]))
         self._places[vm.uuid] = place = self.load.add(replace(vm, state=VmState.STOPPED, destination=None))
         placement = _choose(self.load, place)
-        if placement.host is not None:
-            self.load.move(place, view.host_index[placement.host])
+        if placement.host is None:
+            return replace(placement, moves_first=self._moves_first(place))
+        self.load.move(place, view.host_index[placement.host])
         return placement
+
+    def _moves_first(self, vm: int) -> tuple[Step, ...]:
+        load, settings = self.load, self.load.settings
+        ordered = order(load.view, moves_first(load, vm, settings), settings)
+        return steps(load.view, ordered, settings) if ordered.complete else ()
 
 
 def place(snapshot: Snapshot, vms: Sequence[Vm], settings: PlannerSettings) -> tuple[Placement, ...]:

@@ -159,3 +159,29 @@ def test_a_bad_vm_is_refused(
 ) -> None:
     with pytest.raises(offline.BadInputError, match=expected):
         offline.place_offline(snapshot_file, [vm_file(tmp_path, *vms)], as_json=True)
+
+
+def test_capacity_says_how_many_more_fit(snapshot_file: Path, tmp_path: Path) -> None:
+    arguments = ["--snapshot", str(snapshot_file), "--vm", str(vm_file(tmp_path, NEW))]
+    found = json.loads(CliRunner().invoke(offline.capacity, [*arguments, "--json"]).stdout)
+    assert found["fits"] == sum(host["fits"] for host in found["hosts"]) > found["fits_after_loss"]
+    shown = CliRunner().invoke(offline.capacity, arguments)
+    assert f"{found['fits']} more fit" in shown.stdout
+    assert f"when {found['worst_loss']} is lost" in shown.stdout
+
+
+def test_capacity_for_nothing_ends_with_3(snapshot_file: Path, tmp_path: Path) -> None:
+    vm = vm_file(tmp_path, NEW | {"memory_mib": 999999})
+    assert CliRunner().invoke(offline.capacity, ["--snapshot", str(snapshot_file), "--vm", str(vm)]).exit_code == 3
+
+
+def test_weights_that_cannot_be_are_refused_with_what_is_allowed(snapshot_file: Path) -> None:
+    for wrong in ("disk=1", "cpu", "cpu=-1", "cpu=nan"):
+        result = CliRunner().invoke(offline.plan, ["--snapshot", str(snapshot_file), "--weights", wrong])
+        assert result.exit_code == 2
+        assert "cpu=NUMBER" in result.stderr
+    right = CliRunner().invoke(
+        offline.plan,
+        ["--snapshot", str(snapshot_file), "--objective", "spread", "--weights", "vcpus=1", "--max-gib", "1"],
+    )
+    assert right.exit_code == 0

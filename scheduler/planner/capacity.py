@@ -1,0 +1,130 @@
+"""Capacity: how many more VMs of a kind a cluster takes, what it runs out of first, and what is left without a host.
+
+A VM counts where every hard rule allows it and its high demand finds CPU that the host can give.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..cluster.model import Snapshot, Vm, VmState
+from ..cluster.rules import Strength
+from ..filters import registry
+from ..filters.view import IntArray, View
+from .canonical import canonical
+from .load import Load
+from .settings import PlannerSettings
+
+_NO_LIMIT = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostCapacity:
+    """One host: how many fit there, and what ends it: `memory`, `cpu`, `anti_affinity`, or what refuses the first."""
+
+    host: str
+    fits: int
+    runs_out_of: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """The answer for a whole cluster."""
+
+    fits: int
+    runs_out_of: str
+    """What ends it on most hosts."""
+    fits_after_loss: int
+    """How many still fit when the worst single host is lost and its VMs have been started on the others."""
+    worst_loss: str | None
+    """That host; None in a cluster without hosts that are up."""
+    homeless_after_loss: int
+    """VMs of that host that then find no place."""
+    hosts: tuple[HostCapacity, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """The form tools get."""
+        hosts = [{"host": one.host, "fits": one.fits, "runs_out_of": one.runs_out_of} for one in self.hosts]
+        return {
+            "fits": self.fits,
+            "runs_out_of": self.runs_out_of,
+            "fits_after_loss": self.fits_after_loss,
+            "worst_loss": self.worst_loss,
+            "homeless_after_loss": self.homeless_after_loss,
+            "hosts": hosts,
+        }
+
+
+def capacity(snapshot: Snapshot, vm: Vm, settings: PlannerSettings) -> Capacity:
+    """How many more VMs like `vm` the cluster takes. They are not `vm` itself, if the snapshot has it."""
+    load = Load(View(canonical(snapshot)), settings)
+    fresh = replace(vm, uuid="", state=VmState.STOPPED, host=None, destination=None, defined_on=())
+    index = load.add(fresh)
+    per_limit = _limits(load, index)
+    fits = np.minimum.reduce(list(per_limit.values()))
+    hosts = tuple(
+        HostCapacity(host=host.name, fits=int(fits[place]), runs_out_of=_ended_by(load, index, per_limit, place))
+        for place, host in enumerate(load.view.hosts)
+    )
+    ends = Counter(one.runs_out_of for one in hosts if one.fits) or Counter(one.runs_out_of for one in hosts)
+    homeless, left, worst = min(
+        (_after_loss(load, index, int(host)) for host in np.flatnonzero(load.view.up)),
+        key=lambda loss: (-loss[0], loss[1]),
+        default=(0, 0, None),
+    )
+    return Capacity(
+        fits=int(fits.sum()),
+        runs_out_of=ends.most_common(1)[0][0] if ends else "hosts",
+        fits_after_loss=left,
+        worst_loss=worst,
+        homeless_after_loss=homeless,
+        hosts=tuple(sorted(hosts, key=lambda one: one.host)),
+    )
+
+
+def _limits(load: Load, vm: int) -> dict[str, IntArray]:
+    """How many fit on each host by each thing that can end it, shape (hosts,) each."""
+    view, need = load.view, load.view.need(vm)
+    rest = np.where(registry.static(view, need), _NO_LIMIT, 0)
+    for rule in registry.DYNAMIC:
+        if rule.CODE == "affinity":
+            rest = np.where(rule.mask(view, need), rest, 0)
+    limits = {
+        "rules": rest,
+        "memory": np.maximum(0, view.free_memory_mib // need.memory_mib),
+        "cpu": np.maximum(0, np.floor((load.given - load.host_high) / max(1e-9, load.high[vm]) + 1e-9)).astype(
+            np.int64
+        ),
+    }
+    apart = [
+        rule.max_per_host - view.anti_affinity_counts[group]
+        for group, rule in enumerate(view.anti_affinity)
+        if group in need.groups.anti_affinity and rule.strength is Strength.MUST
+    ]
+    if apart:
+        limits["anti_affinity"] = np.maximum(0, np.minimum.reduce(apart))
+    return limits
+
+
+def _ended_by(load: Load, vm: int, limits: dict[str, IntArray], host: int) -> str:
+    if limits["rules"][host] == 0:
+        return registry.reasons(load.view, load.view.need(vm), host)[0].code
+    return min(limits, key=lambda name: int(limits[name][host]))
+
+
+def _after_loss(load: Load, vm: int, host: int) -> tuple[int, int, str]:
+    """Without `host`: how many of its VMs find no place, how many new ones still fit, and its name."""
+    trial = load.copy()
+    view = trial.view
+    name, homeless = view.hosts[host].name, 0
+    residents = np.flatnonzero(view.active & (view.vm_host == host))
+    for resident in map(int, residents[np.argsort(-view.memory_mib[residents], kind="stable")]):
+        fits = registry.elsewhere(view, view.need(resident))
+        if not fits.any():
+            homeless += 1
+            continue
+        trial.move(resident, int(np.argmax(np.where(fits, view.free_memory_mib, -1))))
+    left = np.minimum.reduce(list(_limits(trial, vm).values()))
+    left[host] = 0
+    return homeless, 0 if homeless else int(left.sum()), name
