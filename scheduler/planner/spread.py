@@ -18,6 +18,8 @@ CODE = "spread"
 
 STEP_GAIN: Final = 0.1
 """A step must gain this part of the minimum gain, measured at one host's mean share in the score."""
+LEAST_GAIN: Final = 0.01
+"""A plan must lower the score by this much times the largest weight: three times what noise of 5 % alone can gain."""
 _WHOLE_SCAN: Final = 60_000
 """Up to so many pairs of VM and host each step looks at all of them, above at the most and the least loaded hosts."""
 _SHORTLIST: Final = 16
@@ -50,7 +52,10 @@ class Spread:
         movable &= lasting > 0
         trial = load.copy()
         moves = self._descend(trial, movable, lasting, budget)
-        if before - Evenness(trial).score() < self._settings.minimum_gain_ratio * before:
+        least = max(
+            self._settings.minimum_gain_ratio * before, LEAST_GAIN * max(self._settings.weights.values(), default=0.0)
+        )
+        if before - Evenness(trial).score() < least:
             return []
         moves = self._refined(load, trial, moves, movable, lasting, budget)
         for move in moves:
