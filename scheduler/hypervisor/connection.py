@@ -8,12 +8,10 @@ from concurrent.futures import Future
 
 from ..cluster.observation import Event, EventKind
 from ..cluster.ports import HostAddress, UnreachableError
-from .binding import LibvirtError
-from .errors import translate
 from .events import RawEvent, Translator
 from .inventory import Inventory
 from .session import Opened, Session, open_observing
-from .workers import Workers
+from .worker import Worker
 
 FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 15.0
@@ -145,15 +143,15 @@ class _Attempt:
         inventory: Inventory,
         on_event: Callable[[RawEvent, EventKind, str], None],
     ) -> None:
-        self._host = address.name
+        self._address = address
         self._on_event = on_event
         self._translator = Translator()
         self._inventory = inventory
         self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
         self._lost: str | None = None
-        self._workers = Workers(f"libvirt-{address.name}", 3)
-        self._opening: Future[Opened] = self._workers.submit(lambda: self._open(address.uri))
+        self._worker = Worker(f"libvirt-{address.name}")
+        self._opening: Future[Opened] = self._worker.submit(self._open)
         self._opened = asyncio.wrap_future(self._opening)
 
     async def opened(self, timeout_s: float) -> Session | None:
@@ -164,27 +162,23 @@ class _Attempt:
         try:
             opened = self._opened.result()
         except UnreachableError:
-            self._workers.stop()
+            self._worker.stop()
             raise
-        self._session = Session(self._host, opened, self._workers, self._inventory)
+        self._session = Session(self._address, opened, self._worker, self._inventory)
         if self._lost is not None:
             self._session.lose(self._lost)
         return self._session
 
     def abandon(self) -> None:
         """Wait no more. Should the open succeed after all, its connection is closed at once."""
-        self._workers.stop(self._close_opened)
+        self._worker.stop(self._close_opened)
 
     async def ended(self, timeout_s: float) -> bool:
-        """Whether its threads have ended, and with them the connection, after at most `timeout_s`."""
-        return await self._workers.stopped(timeout_s)
+        """Whether its threads have ended, and with them the connections, after at most `timeout_s`."""
+        return await (self._worker.stopped(timeout_s) if self._session is None else self._session.ended(timeout_s))
 
-    def _open(self, uri: str) -> Opened:
-        try:
-            return open_observing(uri, self._deliver, self._closed)
-        except LibvirtError as error:
-            failure = translate(self._host, error)
-        raise failure
+    def _open(self) -> Opened:
+        return open_observing(self._address, self._deliver, self._closed)
 
     def _close_opened(self) -> None:
         if not self._opening.cancelled() and self._opening.exception() is None:

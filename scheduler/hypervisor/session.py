@@ -1,23 +1,21 @@
-"""One open connection to one host's libvirt for observing, from its opening to its loss.
+"""What is open to one host's libvirt for observing, from its opening to its loss.
 
-A session has threads of its own, and so a host that hangs delays no other; no call is given to it any more once it is
-lost. Blocking calls never wait longer than their limit, though the thread that runs one may.
+A session has threads of its own, and so a host that hangs delays no other; each has its own connection. No call is
+given to it any more once it is lost. Blocking calls never wait longer than their limit, though their thread may.
 """
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ..cluster.ports import BusyError, UnreachableError
+from ..cluster.ports import BusyError, HostAddress, UnreachableError
 from .binding import Connection, LibvirtError, libvirt
-from .errors import translate
 from .events import RawEvent, register
 from .inventory import Inventory
-from .pump import close_connection, open_connection
-from .workers import Workers
+from .pump import close_connection
+from .worker import Line, Worker, open_translated, run_translated
 
 Result = TypeVar("Result")
 
@@ -26,10 +24,8 @@ HOST_CALL_TIMEOUT_S = 10.0
 DOMAIN_CALL_TIMEOUT_S = 15.0
 """For calls that may wait for one domain; longer than keepalive needs, so that a frozen host is not blamed on it."""
 
-_THREADS = 3
-"""libvirtd serves 5 requests of one connection at a time by default and counts keepalive packets among them."""
-_DOMAIN_CALLS = 2
-"""So that domains that do not answer always leave a thread for the host's own calls."""
+_DOMAIN_LINES = 2
+"""Calls that may wait for one domain: beside those of the host, which domains that do not answer must not hold up."""
 
 _CLOSE_REASONS = {
     libvirt.VIR_CONNECT_CLOSE_REASON_ERROR: "connection lost",
@@ -56,9 +52,12 @@ class Opened:
         close_connection(self.connection)
 
 
-def open_observing(uri: str, deliver: Callable[[RawEvent], None], closed: Callable[[str], None]) -> Opened:
-    """Open `uri` with keepalive, close callback and events. Blocks; both callbacks run in the pump's thread."""
-    connection = open_connection(uri)
+def open_observing(address: HostAddress, deliver: Callable[[RawEvent], None], closed: Callable[[str], None]) -> Opened:
+    """Open with keepalive, close callback and events. Blocks; both callbacks run in the pump's thread.
+
+    Raises UnreachableError.
+    """
+    connection = open_translated(address.name, address.uri)
     with suppress(LibvirtError):
         connection.registerCloseCallback(
             lambda _connection, reason, _opaque: closed(_CLOSE_REASONS.get(reason, "connection lost")), None
@@ -67,18 +66,21 @@ def open_observing(uri: str, deliver: Callable[[RawEvent], None], closed: Callab
 
 
 class Session:
-    """An open connection and the threads that may use it.
+    """An open connection with the thread that uses it, and lines for calls that may wait for a domain.
 
     `lost` is done, with the reason, once the connection is of no use any more.
     """
 
-    def __init__(self, host: str, opened: Opened, workers: Workers, inventory: Inventory) -> None:
+    def __init__(self, address: HostAddress, opened: Opened, worker: Worker, inventory: Inventory) -> None:
         self.inventory = inventory
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._host = host
+        self._host = address.name
         self._opened = opened
-        self._workers = workers
-        self._domain_slots = asyncio.Semaphore(_DOMAIN_CALLS)
+        self._worker = worker
+        self._lines = [Line(f"libvirt-{address.name}-{n}", address.name, address.uri) for n in range(_DOMAIN_LINES)]
+        self._idle_lines: asyncio.LifoQueue[Line] = asyncio.LifoQueue()
+        for line in self._lines:
+            self._idle_lines.put_nowait(line)
 
     def lose(self, reason: str) -> None:
         """Take no more calls; the first reason counts."""
@@ -87,8 +89,11 @@ class Session:
 
     async def host_call(self, call: Callable[[Connection], Result]) -> Result:
         """Run a call that waits for no domain. Raises the port's errors; without an answer the host is lost."""
+        self._refuse_when_lost()
+        host, connection = self._host, self._opened.connection
+        running = self._worker.submit(lambda: run_translated(host, connection, call))
         try:
-            return await self._run(call, HOST_CALL_TIMEOUT_S)
+            return await self._answer(asyncio.wrap_future(running), HOST_CALL_TIMEOUT_S)
         except TimeoutError:
             reason = f"libvirtd did not answer within {HOST_CALL_TIMEOUT_S:.0f} s"
             self.lose(reason)
@@ -96,26 +101,34 @@ class Session:
 
     async def domain_call(self, call: Callable[[Connection], Result]) -> Result:
         """Run a call that may wait for one domain. Raises the port's errors, BusyError for want of an answer."""
+        self._refuse_when_lost()
         try:
             async with asyncio.timeout(DOMAIN_CALL_TIMEOUT_S):
-                await self._domain_slots.acquire()
-            # Held for as long as the thread is, which may be longer than the caller waits.
-            return await self._run(call, DOMAIN_CALL_TIMEOUT_S, self._domain_slots.release)
+                line = await self._idle_lines.get()
+            # Taken for as long as its thread is, which may be longer than the caller waits.
+            answer = asyncio.wrap_future(line.call(call))
+            answer.add_done_callback(lambda _: self._idle_lines.put_nowait(line))
+            return await self._answer(answer, DOMAIN_CALL_TIMEOUT_S)
         except TimeoutError:
             raise BusyError(self._host, f"the domain did not answer within {DOMAIN_CALL_TIMEOUT_S:.0f} s") from None
 
     def close(self) -> None:
-        """Take no more calls, and close the connection when those under way have come back."""
+        """Take no more calls, and close the connections when those under way have come back."""
         self.lose("connection closed")
-        self._workers.stop(self._opened.close)
+        self._worker.stop(self._opened.close)
+        for line in self._lines:
+            line.close()
 
-    async def _run(
-        self, call: Callable[[Connection], Result], timeout_s: float, done: Callable[[], None] | None = None
-    ) -> Result:
-        answer = asyncio.wrap_future(self._submit(call))
+    async def ended(self, timeout_s: float) -> bool:
+        """Whether its threads have ended, and with them the connections, after at most `timeout_s`."""
+        return all(await asyncio.gather(*(thread.stopped(timeout_s) for thread in (self._worker, *self._lines))))
+
+    def _refuse_when_lost(self) -> None:
+        if self.lost.done():
+            raise UnreachableError(self._host, self.lost.result())
+
+    async def _answer(self, answer: "asyncio.Future[Result]", timeout_s: float) -> Result:
         answer.add_done_callback(_retrieve)
-        if done is not None:
-            answer.add_done_callback(lambda _: done())
         either: set[asyncio.Future[Any]] = {answer, self.lost}
         await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
@@ -124,30 +137,12 @@ class Session:
             raise UnreachableError(self._host, self.lost.result())
         raise TimeoutError
 
-    def _submit(self, call: Callable[[Connection], Result]) -> Future[Result]:
-        if self.lost.done():
-            raise UnreachableError(self._host, self.lost.result())
-        host, connection = self._host, self._opened.connection
-        return self._workers.submit(lambda: run_translated(host, connection, call))
-
     def _result(self, answer: "asyncio.Future[Result]") -> Result:
         try:
             return answer.result()
         except UnreachableError as error:
             self.lose(error.text)
             raise
-
-
-def run_translated(host: str, connection: Connection, call: Callable[[Connection], Result]) -> Result:
-    """Run `call`, raising the port's error for libvirt's.
-
-    The error is raised after libvirt's has been let go: its traceback holds domains, and these the connection open.
-    """
-    try:
-        return call(connection)
-    except LibvirtError as error:
-        failure = translate(host, error, connection)
-    raise failure
 
 
 def _retrieve(answer: "asyncio.Future[Any]") -> None:

@@ -100,6 +100,37 @@ async def test_refusals_are_told_apart(libvirtd, watched):
         await watched.cluster.observe("node9")
 
 
+async def test_no_connection_is_used_by_two_threads(libvirtd, watched):
+    """Several waiting on one connection kill the process when it breaks: libvirt before 10.4 (CVE-2024-4418)."""
+    await watched.cluster.connect(libvirtd.address())
+    await watched.expect(EventKind.CONNECTED, 5)
+    session = watched.cluster._session("node1")
+
+    def note(connection: object) -> tuple[int, int]:
+        time.sleep(0.01)  # so that the calls come at the same time
+        return id(connection), threading.get_ident()
+
+    calls = [session.host_call, session.domain_call, session.domain_call] * 4
+    used = set(await asyncio.gather(*(call(note) for call in calls)))
+    connections, threads = {connection for connection, _ in used}, {thread for _, thread in used}
+    assert len(used) == len(connections) == len(threads) == 3
+
+
+async def test_a_host_that_breaks_off_while_many_ask_is_met_again(libvirtd, watched):
+    await watched.cluster.connect(libvirtd.address())
+    for _ in range(5):
+        await watched.expect(EventKind.CONNECTED, 16)
+        uuid = (await watched.cluster.observe("node1")).domains[0].uuid
+        libvirtd.signal(signal.SIGSTOP)
+        hanging = [asyncio.create_task(watched.cluster.observe("node1")) for _ in range(3)]
+        hanging += [asyncio.create_task(watched.cluster.domain("node1", uuid)) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        libvirtd.kill()
+        libvirtd.start()
+        assert all(isinstance(e, UnreachableError) for e in await asyncio.gather(*hanging, return_exceptions=True))
+        await watched.expect(EventKind.DISCONNECTED, 2)
+
+
 async def test_a_killed_libvirtd_is_lost_at_once_and_comes_back_with_what_it_has_then(libvirtd, watched):
     await watched.cluster.connect(libvirtd.address())
     await watched.expect(EventKind.CONNECTED, 5)
