@@ -28,11 +28,13 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class AntiAffinity:
-    """VMs of which at most `max_per_host` run on one host."""
+    """VMs of which at most `max_per_host` run on one host, or in one failure domain."""
 
     vms: tuple[str, ...]
     strength: Strength = Strength.MUST
     max_per_host: int = 1
+    spread_over: str | None = None
+    """A label of hosts, such as `rack`: those with the same value count as one. A host without it counts alone."""
 
 
 @dataclass(frozen=True, slots=True)

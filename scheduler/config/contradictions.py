@@ -60,7 +60,8 @@ def _too_large_groups(config: Config) -> Iterator[str]:
     """Only names count: what a glob or a tag means is not known here."""
     for index, rule in enumerate(config.anti_affinity):
         names = {vm for vm in rule.vms if not vm.startswith("tag:") and not set(vm) & set("*?[")}
-        room = rule.max_per_host * len(config.hosts)
+        domains = {host.labels.get(rule.spread_over, f"host {host.name}") for host in config.hosts}
+        room = rule.max_per_host * len(domains)
         if rule.strength is Strength.MUST and len(names) > room:
             yield f"anti_affinity[{index}].vms: {len(names)} VMs must keep apart, the hosts take only {room} of them"
 

@@ -147,6 +147,8 @@ class AntiAffinitySection(Section):
     """`must` is never broken, `should` has a cost."""
     max_per_host: Count = 1
     """How many of the group may run on one host."""
+    spread_over: str = ""
+    """A label of hosts, such as `rack`: hosts with the same value count as one; empty: each host counts alone."""
 
 
 class AffinitySection(Section):
@@ -346,7 +348,8 @@ class Config(Section):
         return Rules(
             pins=tuple(Pin(pin.vm, pin.hosts, pin.strength) for pin in self.pins),
             anti_affinity=tuple(
-                AntiAffinity(rule.vms, rule.strength, rule.max_per_host) for rule in self.anti_affinity
+                AntiAffinity(rule.vms, rule.strength, rule.max_per_host, rule.spread_over or None)
+                for rule in self.anti_affinity
             ),
             affinity=tuple(Affinity(rule.vms, rule.strength) for rule in self.affinity),
         )

@@ -1,4 +1,7 @@
-"""Anti-affinity (must): at most `max_per_host` running VMs of a group on one host, those on their way included."""
+"""Anti-affinity (must): at most `max_per_host` running VMs of a group on one host, those on their way included.
+
+A group that is spread over a label of hosts (`rack`) is counted in all hosts with the same value together.
+"""
 
 import numpy as np
 
@@ -31,10 +34,13 @@ def reason(view: View, need: Need, host: int) -> Reason:
     """Which group is full on `host`; call only where `mask` is false."""
     group = next(group for group in _must(view, need) if not _free_of(view, need, group)[host])
     rule = view.anti_affinity[group]
-    running = int(view.others(view.anti_affinity_counts[group], need)[host])
+    running = int(view.apart_from(group, need)[host])
+    runs, what = "runs", "a host"
+    if rule.spread_over is not None and rule.spread_over in view.hosts[host].labels:
+        runs, what = f"its {rule.spread_over} {view.hosts[host].labels[rule.spread_over]} runs", f"a {rule.spread_over}"
     return Reason(
         CODE,
-        f"runs {running} of {', '.join(rule.vms)}, at most {rule.max_per_host} may share a host",
+        f"{runs} {running} of {', '.join(rule.vms)}, at most {rule.max_per_host} may share {what}",
         running=running,
         max_per_host=rule.max_per_host,
     )
@@ -45,4 +51,4 @@ def _must(view: View, need: Need) -> list[int]:
 
 
 def _free_of(view: View, need: Need, group: int) -> BoolArray:
-    return view.others(view.anti_affinity_counts[group], need) < view.anti_affinity[group].max_per_host
+    return view.apart_from(group, need) < view.anti_affinity[group].max_per_host

@@ -12,7 +12,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cluster.model import HostState, Snapshot, Vm
+from ..cluster.model import Host, HostState, Snapshot, Vm
 from ..cluster.rules import Affinity, AntiAffinity, Pin, Strength, selected_by_any, selects
 
 BoolArray = NDArray[np.bool_]
@@ -99,6 +99,8 @@ class View:
             [host.memory_mib - host.reserved_memory_mib for host in self.hosts], dtype=np.int64
         )
         self.free_memory_mib: IntArray = self.capacity_mib.copy()
+        self.domains = {group: _domains(self.hosts, rule) for group, rule in enumerate(self.anti_affinity)}
+        """The failure domain of each host, shape (hosts,), of the groups that are spread over domains; others: None."""
         self.anti_affinity_counts: IntArray = np.zeros((len(self.anti_affinity), len(self.hosts)), dtype=np.int64)
         self.affinity_counts: IntArray = np.zeros((len(self.affinity), len(self.hosts)), dtype=np.int64)
         self.static_table: tuple[IntArray, BoolArray] | None = None
@@ -191,13 +193,39 @@ class View:
         others[need.host] -= 1
         return others
 
+    def apart_from(self, group: int, need: Need) -> IntArray:
+        """How many of an anti-affinity group run on each host or in its failure domain, `need` left out, (hosts,)."""
+        counts: IntArray = self.anti_affinity_counts[group]
+        if not need.live:
+            return counts
+        others = counts.copy()
+        others[self._counted_with(group, need.host)] -= 1
+        return others
+
+    def _counted_with(self, group: int, host: int) -> int | BoolArray:
+        domains = self.domains[group]
+        if domains is None:
+            return host
+        together: BoolArray = domains == domains[host]
+        return together
+
     def _occupy(self, vm: int, host: int, sign: int) -> None:
         self.free_memory_mib[host] -= sign * self.memory_mib[vm]
         groups = self.groups[vm]
         for group in groups.anti_affinity:
-            self.anti_affinity_counts[group, host] += sign
+            self.anti_affinity_counts[group, self._counted_with(group, host)] += sign
         for group in groups.affinity:
             self.affinity_counts[group, host] += sign
+
+
+def _domains(hosts: Sequence[Host], rule: AntiAffinity) -> IntArray | None:
+    if rule.spread_over is None:
+        return None
+    values = [host.labels.get(rule.spread_over) for host in hosts]
+    numbers = {value: number for number, value in enumerate(dict.fromkeys(values)) if value is not None}
+    return np.array(
+        [len(values) + host if value is None else numbers[value] for host, value in enumerate(values)], dtype=np.int64
+    )
 
 
 def _namesakes_on(vm: Vm, named: Sequence[Vm]) -> frozenset[str]:

@@ -50,9 +50,12 @@ def annealed(
 
 
 def _tied(load: Load) -> BoolArray:
-    """VMs that the kernel leaves where the descent put them: with an affinity, or kept from some hosts for now."""
+    """VMs that the kernel leaves where descent put them: with an affinity, over failure domains, kept from hosts."""
     every = np.arange(len(load.view.vms))
-    tied: BoolArray = np.array([bool(groups.affinity) for groups in load.view.groups], dtype=bool)
+    domains = load.view.domains
+    of_domains = (any(domains[group] is not None for group in groups.anti_affinity) for groups in load.view.groups)
+    affine = (bool(groups.affinity) for groups in load.view.groups)
+    tied: BoolArray = np.fromiter(affine, dtype=bool) | np.fromiter(of_domains, dtype=bool)
     return tied | load.closed(every).any(axis=1)
 
 

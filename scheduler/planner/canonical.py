@@ -57,4 +57,5 @@ def _host_key(snapshot: Snapshot, host: Host) -> tuple[object, ...]:
         host.contended_seconds or 0.0,
         sorted(host.cpu_features or ()),
         [pin.allows(host.name) for pin in snapshot.rules.pins],
+        [host.labels.get(rule.spread_over or "", "") for rule in snapshot.rules.anti_affinity],
     )

@@ -62,7 +62,7 @@ def capacity(snapshot: Snapshot, vm: Vm, settings: PlannerSettings) -> Capacity:
     fresh = replace(vm, uuid="", state=VmState.STOPPED, host=None, destination=None, defined_on=())
     index = load.add(fresh)
     per_limit = _limits(load, index)
-    fits = np.minimum.reduce(list(per_limit.values()))
+    fits = _together(load, index, np.minimum.reduce(list(per_limit.values())))
     hosts = tuple(
         HostCapacity(host=host.name, fits=int(fits[place]), runs_out_of=_ended_by(load, index, per_limit, place))
         for place, host in enumerate(load.view.hosts)
@@ -107,6 +107,21 @@ def _limits(load: Load, vm: int) -> dict[str, IntArray]:
     return limits
 
 
+def _together(load: Load, vm: int, fits: IntArray) -> IntArray:
+    """`fits` with what hosts of one failure domain may have only together given to the first of them."""
+    view, fits = load.view, fits.copy()
+    for group in view.groups[vm].anti_affinity:
+        rule, domains = view.anti_affinity[group], view.domains[group]
+        if domains is None or rule.strength is not Strength.MUST:
+            continue
+        for domain in np.unique(domains):
+            hosts = np.flatnonzero(domains == domain)
+            room = max(0, int(rule.max_per_host - view.anti_affinity_counts[group, hosts[0]]))
+            before = np.concatenate([[0], np.cumsum(fits[hosts])[:-1]])
+            fits[hosts] = np.clip(room - before, 0, fits[hosts])
+    return fits
+
+
 def _ended_by(load: Load, vm: int, limits: dict[str, IntArray], host: int) -> str:
     if limits["rules"][host] == 0:
         return registry.reasons(load.view, load.view.need(vm), host)[0].code
@@ -127,4 +142,5 @@ def _after_loss(load: Load, vm: int, host: int) -> tuple[int, int, str]:
         trial.move(resident, int(np.argmax(np.where(fits, view.free_memory_mib, -1))))
     left = np.minimum.reduce(list(_limits(trial, vm).values()))
     left[host] = 0
+    left = _together(trial, vm, left)
     return homeless, 0 if homeless else int(left.sum()), name

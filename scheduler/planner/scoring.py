@@ -59,7 +59,7 @@ def _soft_rules(view: View, vm: int) -> FloatArray:
     for group in groups.anti_affinity:
         rule = view.anti_affinity[group]
         if rule.strength is Strength.SHOULD:
-            broken += view.others(view.anti_affinity_counts[group], need) >= rule.max_per_host
+            broken += view.apart_from(group, need) >= rule.max_per_host
     for group in groups.affinity:
         if view.affinity[group].strength is Strength.SHOULD:
             others = view.others(view.affinity_counts[group], need)

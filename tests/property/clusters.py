@@ -42,6 +42,7 @@ def _host(random: Random, index: int) -> Host:
         cpu_used_cores=_mostly(random, None, random.uniform(0, cpus)),
         cpu_features=_mostly(random, None, _some(random, FEATURES)),
         networks=_mostly(random, None, _some(random, NETWORKS)),
+        labels=_mostly(random, {"rack": random.choice("ab")}, {}),
         stale=random.random() < 0.1,
         contended_seconds=_mostly(random, None, 0.0, 30.0, 500.0),
     )
@@ -86,7 +87,10 @@ def _rules(random: Random, names: list[str]) -> Rules:
 
     return Rules(
         pins=tuple(Pin(random.choice(SELECTORS), hosts(), strength()) for _ in range(random.randint(0, 2))),
-        anti_affinity=tuple(AntiAffinity(vms(), strength(), random.randint(1, 2)) for _ in range(random.randint(0, 2))),
+        anti_affinity=tuple(
+            AntiAffinity(vms(), strength(), random.randint(1, 2), _mostly(random, None, "rack"))
+            for _ in range(random.randint(0, 2))
+        ),
         affinity=tuple(Affinity(vms(), strength()) for _ in range(random.randint(0, 1))),
     )
 
@@ -124,13 +128,18 @@ def broken_rules(snapshot: Snapshot) -> Counter[tuple[str, object]]:
             broken["pin", pin] += sum(_means((pin.vm,), vm) and not pin.allows(vm.host or "") for vm in running)
     for rule in snapshot.rules.anti_affinity:
         if rule.strength is Strength.MUST:
-            per_host = Counter(vm.host for vm in running if _means(rule.vms, vm))
+            per_host = Counter(_domain(snapshot, vm, rule) for vm in running if _means(rule.vms, vm))
             broken["anti_affinity", rule] += sum(max(0, number - rule.max_per_host) for number in per_host.values())
     for group in snapshot.rules.affinity:
         if group.strength is Strength.MUST:
             per_host = Counter(vm.host for vm in running if _means(group.vms, vm))
             broken["affinity", group] += sum(per_host.values()) - max(per_host.values(), default=0)
     return broken
+
+
+def _domain(snapshot: Snapshot, vm: Vm, rule: AntiAffinity) -> tuple[bool, str | None]:
+    label = snapshot.host(str(vm.host)).labels.get(rule.spread_over or "")
+    return (False, vm.host) if label is None else (True, label)
 
 
 def _means(selectors: tuple[str, ...], vm: Vm) -> bool:

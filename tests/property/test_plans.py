@@ -155,7 +155,8 @@ def _renamed(snapshot: Snapshot) -> Snapshot:
         if pin in of.pins or pin in of.soft_pins
     )
     anti = (
-        AntiAffinity(members("anti_affinity", n), r.strength, r.max_per_host) for n, r in enumerate(old.anti_affinity)
+        AntiAffinity(members("anti_affinity", n), r.strength, r.max_per_host, r.spread_over)
+        for n, r in enumerate(old.anti_affinity)
     )
     together = (Affinity(members("affinity", n), rule.strength) for n, rule in enumerate(old.affinity))
     return replace(snapshot, hosts=hosts, vms=vms, rules=Rules(pins, tuple(anti), tuple(together)))

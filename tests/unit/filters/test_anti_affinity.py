@@ -30,3 +30,14 @@ def test_as_many_as_allowed_may_share() -> None:
 def test_a_soft_rule_refuses_nothing() -> None:
     rules = Rules(anti_affinity=(AntiAffinity(("web*",), Strength.SHOULD),))
     assert verdict(cluster(HOSTS, [vm("web1", "a"), vm("web2", "b")], rules), "web1", "b") == {}
+
+
+def test_a_group_spread_over_racks_counts_all_hosts_of_a_rack_as_one() -> None:
+    racks = [host("a1", labels={"rack": "a"}), host("a2", labels={"rack": "a"}), host("b1", labels={"rack": "b"})]
+    rules = Rules(anti_affinity=(AntiAffinity(("web*",), spread_over="rack"),))
+    alone = host("c")
+    snapshot = cluster([*racks, alone], [vm("web1", "a1"), vm("web2", "b1")], rules)
+    refused = {"anti_affinity": "its rack a runs 1 of web*, at most 1 may share a rack"}
+    assert verdict(snapshot, "web2", "a2") == refused
+    assert verdict(snapshot, "web1", "a2") == {}
+    assert verdict(snapshot, "web2", "c") == {}

@@ -51,3 +51,9 @@ def test_a_loss_that_cannot_be_survived_is_told() -> None:
 def test_a_cluster_without_hosts_that_are_up_takes_none() -> None:
     found = capacity(cluster([host("a", state=HostState.MAINTENANCE)], []), vm("web"), SETTINGS)
     assert (found.fits, found.runs_out_of, found.worst_loss) == (0, "host_state", None)
+
+
+def test_a_rack_takes_only_so_many_however_many_hosts_it_has() -> None:
+    hosts = [host(name, labels={"rack": name[0]}) for name in ("a1", "a2", "b1")]
+    rules = Rules(anti_affinity=(AntiAffinity(("web*",), max_per_host=2, spread_over="rack"),))
+    assert capacity(cluster(hosts, [vm("web0", "b1")], rules), vm("web"), SETTINGS).fits == 2 + 1
