@@ -79,6 +79,12 @@ class Pack:
         return {host for host in self._emptiest_first(load) if _fits_elsewhere(load, host)}
 
 
+def switchable(load: Load) -> list[str]:
+    """Names of the hosts that balancing looks at and that run nothing: they can be switched off."""
+    idle = np.flatnonzero(load.judged & ~_used(load))
+    return sorted(load.view.hosts[host].name for host in idle)
+
+
 def _used(load: Load) -> BoolArray:
     used = np.zeros(len(load.view.hosts), dtype=bool)
     used[load.view.vm_host[load.view.active]] = True

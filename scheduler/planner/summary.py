@@ -2,10 +2,11 @@
 
 from collections.abc import Collection
 
-from . import contention, repair
+from . import contention, pack, repair
 from .explanation import named
 from .load import Load
 from .plan import Step, Unmoved
+from .settings import Objective
 
 
 def summary(
@@ -32,6 +33,8 @@ def summary(
         parts.append("nothing to move")
         if not unmoved and not drain:
             parts.append(_calm(before))
+    if before.settings.objective is Objective.PACK and not drain and pack.switchable(after):
+        parts.append(f"{', '.join(pack.switchable(after))} can be switched off")
     return ", ".join(parts)
 
 

@@ -42,3 +42,9 @@ def test_a_host_is_emptied_wholly_or_not_at_all() -> None:
 def test_no_host_is_filled_above_the_cpu_limit() -> None:
     vms = [vm(name, name, cpu_demand_cores=10.0) for name in "ab"]
     assert packed(cluster([host("a"), host("b")], vms)).steps == ()
+
+
+def test_the_hosts_that_can_be_switched_off_are_named() -> None:
+    hosts = [host(name) for name in "abcd"]
+    made = packed(cluster(hosts, [vm("one", "a"), vm("two", "b"), vm("three", "b")]))
+    assert made.summary.endswith("a, c, d can be switched off")
