@@ -15,8 +15,8 @@ from . import kernel
 from .evenness import Evenness
 from .load import FloatArray, Load
 
-_PROPOSALS: Final = (100_000, 4_000_000)
-"""At least and at most; half a second is 3 million or so."""
+_PROPOSALS: Final = (100_000, 3_000_000)
+"""At least and at most; a second or less for the most."""
 _PROPOSALS_PER_MOVE: Final = 40_000
 """Where a tenth of the VMs or more moves; among fewer, moves seldom stand in each other's way."""
 _SEED: Final = 2463534242
