@@ -1,13 +1,12 @@
 """Migrations: begin, watch, abort; and emptying a host."""
 
-import sys
 import time
 
 import click
 
 from .client import ApiError, Record, at
 from .progress import FINAL_STATES, follow, looks, outcome, way
-from .session import DONE, FAILED, REFUSED, Session, fail, live
+from .session import DONE, FAILED, REFUSED, Session, live, unwatched
 
 no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as it is under way.")
 _STALLED_SECONDS = 120.0
@@ -41,7 +40,10 @@ def watch(session: Session, begun: list[Record], *, no_wait: bool) -> int:
     One that had failed before it began was refused.
     """
     refused = {record["id"] for record in begun if record["state"] == "failed"}
-    records = begun if no_wait else _follow(session, begun)
+    records = begun
+    if not no_wait:
+        with unwatched("the migrations go on without being watched; `virt-scheduler abort VM` ends one"):
+            records = follow(session.api, begun, quiet=session.as_json)
     session.show_lines(
         {"migrations": records},
         (_would(record) if record["id"] in refused else outcome(record) for record in records),
@@ -49,14 +51,6 @@ def watch(session: Session, begun: list[Record], *, no_wait: bool) -> int:
     if refused:
         return REFUSED
     return DONE if no_wait or all(record["state"] == "completed" for record in records) else FAILED
-
-
-def _follow(session: Session, begun: list[Record]) -> list[Record]:
-    try:
-        return follow(session.api, begun, quiet=session.as_json)
-    except KeyboardInterrupt:
-        fail("the migrations go on without being watched; `virt-scheduler abort VM` ends one")
-        sys.exit(130)
 
 
 def _would(record: Record) -> str:
@@ -97,7 +91,8 @@ def drain(session: Session, *, host: str, dry_run: bool, no_wait: bool) -> int:
         _show_plan(plan)
     ended: list[Record] = []
     if not (dry_run or no_wait) and plan["steps"]:
-        ended = _wait_for_drain(session, host, plan, after=latest[0]["id"] if latest else 0)
+        with unwatched(f"the drain goes on without being watched; `virt-scheduler uncordon {host}` ends it"):
+            ended = _wait_for_drain(session, host, plan, after=latest[0]["id"] if latest else 0)
         for record in () if session.as_json else ended:
             click.echo(outcome(record))
     session.show({"plan": plan, "migrations": ended}, lambda: None)

@@ -3,7 +3,8 @@
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
@@ -12,7 +13,7 @@ import click
 
 from .client import Api, ApiError, Record
 
-DONE, FAILED, BAD_INPUT, REFUSED = 0, 1, 2, 3
+DONE, FAILED, BAD_INPUT, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes."""
 P = ParamSpec("P")
 
@@ -77,7 +78,8 @@ def live(command: Callable[Concatenate[Session, P], int | None]) -> Callable[...
     def call(choice: Choice, /, *args: Any, as_json: bool, **options: Any) -> None:
         session = Session(choice, as_json)
         try:
-            code = command(session, *args, **options)
+            with unwatched("interrupted; what the daemon has begun goes on"):
+                code = command(session, *args, **options)
         except ApiError as error:
             if as_json:
                 print_json(error.as_dict())
@@ -86,6 +88,16 @@ def live(command: Callable[Concatenate[Session, P], int | None]) -> Callable[...
         sys.exit(code or DONE)
 
     return call
+
+
+@contextmanager
+def unwatched(what_goes_on: str) -> Iterator[None]:
+    """Ctrl-C ends the command, not what the daemon does meanwhile; say so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail(what_goes_on)
+        sys.exit(INTERRUPTED)
 
 
 def fail(text: str, reasons: tuple[Record, ...] | list[Record] = ()) -> None:

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from scheduler import __version__
 from scheduler.cli.main import SECTIONS, main
-from scheduler.cli.session import Choice
+from scheduler.cli.session import Choice, unwatched
 
 CONFIG = """
 mode = "auto"
@@ -130,3 +130,10 @@ def test_check_tells_mistakes_as_json_too(config: Path) -> None:
     assert shown.exit_code == 2
     (problem,) = json.loads(shown.stdout)["problems"]
     assert "line 1, column 8" in problem
+
+
+def test_ctrl_c_says_what_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, unwatched("the drain goes on"):
+        raise KeyboardInterrupt
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "virt-scheduler: the drain goes on\n"
