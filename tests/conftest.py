@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,6 @@ from scheduler.lab.spec import default_spec
 
 REQUIRED = os.environ.get("VIRT_SCHEDULER_REQUIRE_LAB") == "1"
 _LEFT_OUT = pytest.StashKey[str]()
-_REAL_LIBVIRT = Path(__file__).parent / "unit" / "hypervisor"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -23,11 +21,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=on_lab)
         items[:] = [item for item in items if item not in on_lab]
         config.stash[_LEFT_OUT] = f"left out: {len(on_lab)} tests on the lab ({reason})"
-    for item in items:
-        if item.get_closest_marker("lab") or _REAL_LIBVIRT in item.path.parents:
-            # Real hypervisors answer late on a machine that is busy with something else: one more try, which the
-            # summary shows. A mistake fails twice.
-            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
