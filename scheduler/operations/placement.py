@@ -109,11 +109,14 @@ class Placements:
                 return Course(placement=first, host=host)
             self._context.gate.reserve(vm, host)
             failure = await self._attempt(vm, startable, host)
+            touched = {host, attempts[-1].host if attempts else vm.host or host}
             attempts.append(Attempt(host=host, error="" if failure is None else failure.text))
             if failure is None:
                 return Course(placement=first, host=host, attempts=attempts)
             if isinstance(failure, UnreachableError):
                 return Course(placement=first, host=None, attempts=attempts, trouble="it may run there all the same")
+            # A look in the middle of the attempt has shown a definition that is gone: it is no namesake, no old one.
+            await self._context.view.refresh(*touched)
 
     def _decide(self, snapshot: Snapshot, vm: Vm, startable: Startable) -> Placement:
         if isinstance(startable, NewDefinition) and (clash := _clash(snapshot, vm)):

@@ -191,6 +191,8 @@ class SimulatedCluster:
         domain = self._domain(found, uuid)
         if domain.state is not VmState.STOPPED:
             raise RefusedError(host, f"{domain.name} is already running")
+        if found.start_seconds:
+            await self._sleep(found.start_seconds)
         if found.start_error:
             raise RefusedError(host, found.start_error)
         self._boot(found, uuid)

@@ -77,6 +77,8 @@ class SimulatedHost:
     """Why nobody can reach its libvirt; empty: they can. Guests and migrations go on."""
     frozen: bool = False
     """Calls are taken and never answered."""
+    start_seconds: float = 0.0
+    """How long starting a domain there takes."""
     start_error: str = ""
     """What starting a domain there fails with."""
     undefine_error: str = ""

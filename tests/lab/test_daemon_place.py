@@ -98,10 +98,9 @@ def test_what_fits_nowhere_is_refused_with_a_reason_for_each_host(quick_lab: Lab
 
 
 def test_a_start_that_fails_on_one_host_tries_the_next(quick_lab: Lab, start_daemon: StartDaemon) -> None:
-    daemon = start_daemon()
+    daemon = start_daemon(FAST, '[[pins]]\nvm = "picky"\nhosts = ["node3"]\nstrength = "should"\n')
     (quick_lab.hosts["node1"].folder / "log" / "only-here").mkdir(exist_ok=True)
     file = daemon.define_file(quick_lab, GuestSpec("picky"), console_in("only-here"))
-    # node3 has the most room and is tried first.
     placed = daemon.run("place", "--json", file)
     assert placed.exit_code == 0, placed
     [record] = placed.json["placements"]

@@ -110,6 +110,24 @@ async def test_a_failed_start_tries_the_next_and_leaves_nothing_behind(world):
     assert world.cluster.defined_on(record.uuid) == ["node2"]
 
 
+@pytest.mark.parametrize("defined_before", [False, True])
+async def test_what_a_failed_start_shows_for_a_moment_keeps_it_from_no_host(world, defined_before):
+    for number in (1, 2, 3):
+        world.cluster.host(f"node{number}").start_error = "no"
+        world.cluster.host(f"node{number}").start_seconds = 1.0
+    if defined_before:
+        world.vm("new", running=False)
+        await world.look()
+    starting = world.placements.start("new") if defined_before else world.placements.place(xml())
+    ending = asyncio.ensure_future(starting)
+    while not ending.done():
+        await world.clock.advance(0.5)
+        if not ending.done():
+            await world.look()
+    record = await ending
+    assert (record.outcome, len(record.attempts)) == (FAILED, 3)
+
+
 async def test_where_every_start_fails_nothing_is_left(world):
     for number in (1, 2, 3):
         world.cluster.host(f"node{number}").start_error = "no"
