@@ -62,7 +62,7 @@ def _tied(load: Load) -> BoolArray:
 def _cluster(start: Load, vms: IntArray, hosts: IntArray, price: FloatArray) -> kernel.Cluster:
     view, even = start.view, Evenness(start)
     _, allowed = registry.static_table(view)
-    takes = np.column_stack([even.amount.T, start.high, view.memory_mib, price])
+    takes = np.column_stack([even.amount.T, start.demand, start.excess_squared, view.memory_mib, price])
     return kernel.Cluster(
         vms=vms,
         takes=np.ascontiguousarray(takes, dtype=float),
@@ -77,7 +77,7 @@ def _cluster(start: Load, vms: IntArray, hosts: IntArray, price: FloatArray) -> 
 def _placement(start: Load, found: Load, ceiling: FloatArray, hosts: IntArray, index: IntArray) -> kernel.Placement:
     kinds, _ = registry.static_table(start.view)
     at_home = np.full(len(kinds), -1, dtype=np.int64)
-    left = np.stack([ceiling - found.host_high, found.view.free_memory_mib])
+    left = np.stack([ceiling - found.host_demand, -found.host_excess_squared, found.view.free_memory_mib])
     columns = np.concatenate([Evenness(found).used, left])[:, hosts].T
     return kernel.Placement(
         where=np.column_stack([index[found.view.vm_host], index[start.view.vm_host], kinds, at_home]),

@@ -93,9 +93,7 @@ def _limits(load: Load, vm: int) -> dict[str, IntArray]:
     limits = {
         "rules": rest,
         "memory": np.maximum(0, view.free_memory_mib // need.memory_mib),
-        "cpu": np.maximum(0, np.floor((load.given - load.host_high) / max(1e-9, load.high[vm]) + 1e-9)).astype(
-            np.int64
-        ),
+        "cpu": load.fits_at_high(vm, load.given),
     }
     apart = [
         rule.max_per_host - view.anti_affinity_counts[group]

@@ -141,7 +141,7 @@ class Contention:
     def destinations(self, load: Load, vms: IntArray) -> BoolArray:
         """Hosts that may take each of `vms` and do not become contended by it, shape (vms, hosts)."""
         fits = registry.static_rows(load.view, vms) & registry.dynamic_rows(load.view, vms)
-        fits &= load.host_high + load.high[vms][:, np.newaxis] <= load.room
+        fits &= load.high_with(vms) <= load.room
         fits &= ~load.closed(vms)
         fits[np.arange(len(vms)), load.view.vm_host[vms]] = False
         return fits

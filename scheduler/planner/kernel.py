@@ -31,10 +31,11 @@ def compiled(function: _F) -> _F:
 
 RESOURCES: Final = 3
 CORES: Final = 3
-MEMORY: Final = 4
-PRICE: Final = 5
-"""Columns: after the resources of the score come what a host still has or a VM takes of cores at high demand and of
-memory, and what moving a VM costs in score."""
+EXCESS: Final = 4
+MEMORY: Final = 5
+PRICE: Final = 6
+"""Columns: after the resources of the score come what a host still has or a VM takes of cores, the squared excess of
+high demand (of a host below zero), memory, and what moving a VM costs in score."""
 HOST: Final = 0
 HOME: Final = 1
 KIND: Final = 2
@@ -52,7 +53,7 @@ class Cluster(NamedTuple):
     vms: IntArray
     """Those that may move."""
     takes: FloatArray
-    """What each VM takes, shape (vms, 6)."""
+    """What each VM takes, shape (vms, 7)."""
     inverse: FloatArray
     """One over capacity, shape (hosts, resources)."""
     weights: FloatArray
@@ -70,7 +71,7 @@ class Placement(NamedTuple):
     where: IntArray
     """Shape (vms, 4)."""
     hosts: FloatArray
-    """Used parts of the resources, cores and memory left, shape (hosts, 5)."""
+    """Used parts of the resources, then what is left of the columns above, shape (hosts, 6)."""
     counts: IntArray
     """Members on each host, shape (groups, hosts)."""
 
@@ -112,11 +113,13 @@ def _hopeless(vm: int, to: int, other: int, where: IntArray, takes: FloatArray, 
     """Whether that cannot be, as can be told before anything is tried: not with all that `other` has either."""
     if where[vm, HOST] == to:
         return True
-    memory, cores = hosts[to, MEMORY], hosts[to, CORES]
+    memory, cores, excess = hosts[to, MEMORY], hosts[to, CORES], hosts[to, EXCESS]
     if other >= 0 and where[other, HOST] == to:
         memory += takes[other, MEMORY]
         cores += takes[other, CORES]
-    return memory < takes[vm, MEMORY] or (to != where[vm, HOME] and cores < takes[vm, CORES])
+        excess += takes[other, EXCESS]
+    cores, excess = cores - takes[vm, CORES], excess - takes[vm, EXCESS]
+    return memory < takes[vm, MEMORY] or (to != where[vm, HOME] and cores < np.sqrt(max(0.0, -excess)))
 
 
 @compiled
@@ -186,8 +189,10 @@ def _holds(
     host = where[vm, HOST]
     if hosts[host, MEMORY] < 0:
         return False
-    if host != where[vm, HOME] and (hosts[host, CORES] < 0 or not allowed[where[vm, KIND], host]):
-        return False
+    if host != where[vm, HOME]:
+        excess = np.sqrt(max(0.0, -hosts[host, EXCESS]))
+        if hosts[host, CORES] < excess or not allowed[where[vm, KIND], host]:
+            return False
     for place in range(members.shape[1]):
         group = members[vm, place]
         if group >= 0 and counts[group, host] > limit[group]:

@@ -3,6 +3,11 @@
 Demand is what VMs use plus what they wait for. How much a host can give is learned from the VMs themselves: where
 they wait, all that is used is all there is, whatever the number of CPUs promises; elsewhere it is
 `cpu_usage_ratio_limit` of the CPUs.
+
+The high demand of a host is not the sum of its VMs' high demands, which do not come at the same moment. By how much
+each exceeds its mean is taken as so many standard deviations; variances of independent demands add, so the host's is
+`sum of means + sqrt(sum of (high - mean)^2)`. One VM's excess counts in full; VMs that rise together show it in their
+means soon.
 """
 
 from typing import Final, Self
@@ -35,6 +40,8 @@ class Load:
         self.demand: FloatArray = np.array([_demand(vm) for vm in vms], dtype=float)
         high = [vm.cpu_demand_high_cores or 0.0 for vm in vms]
         self.high: FloatArray = np.maximum(np.array(high, dtype=float), self.demand)
+        self.excess_squared: FloatArray = (self.high - self.demand) ** 2
+        """Of the high demand over the mean, in cores squared."""
         self.cpus: FloatArray = np.array([host.cpus for host in view.hosts], dtype=float)
         self._closed = _closed(view)
         self._place_vms()
@@ -46,7 +53,7 @@ class Load:
         self.counted: BoolArray = self.view.active & self.known
         """VMs whose demand is part of their host's; it is unknown of the others, and so never evidence."""
         self.host_demand: FloatArray = np.zeros(size)
-        self.host_high: FloatArray = np.zeros(size)
+        self.host_excess_squared: FloatArray = np.zeros(size)
         self.host_vcpus: FloatArray = np.zeros(size)
         self.measured_waiting: FloatArray = np.zeros(size)
         self.worst_wait_ratio: FloatArray = np.zeros(size)
@@ -60,7 +67,7 @@ class Load:
             if not self.counted[index]:
                 continue
             self.host_demand[place] += self.demand[index]
-            self.host_high[place] += self.high[index]
+            self.host_excess_squared[place] += self.excess_squared[index]
             if place != home:
                 self._leaving[home] += self.demand[index]
         served = np.zeros(size)
@@ -70,7 +77,6 @@ class Load:
         used = np.array([np.nan if host.cpu_used_cores is None else host.cpu_used_cores for host in hosts])
         self.other: FloatArray = np.where(np.isnan(used), 0.0, np.maximum(0.0, used - served))
         self.host_demand += self.other
-        self.host_high += self.other
 
     def _judge_hosts(self) -> None:
         """Which hosts are contended, for long enough to act on, and how much each can give."""
@@ -105,10 +111,10 @@ class Load:
             self.host_vcpus[source] -= self.vcpus[vm]
             if self.counted[vm]:
                 self.host_demand[source] -= self.demand[vm]
-                self.host_high[source] -= self.high[vm]
+                self.host_excess_squared[source] -= self.excess_squared[vm]
         self.counted[vm] = True
         self.host_demand[host] += self.demand[vm]
-        self.host_high[host] += self.high[vm]
+        self.host_excess_squared[host] += self.excess_squared[vm]
         self.host_vcpus[host] += self.vcpus[vm]
         self.view.move(vm, host)
 
@@ -120,6 +126,7 @@ class Load:
         self.vcpus = np.append(self.vcpus, float(vm.vcpus))
         self.demand = np.append(self.demand, demand)
         self.high = np.append(self.high, max(demand, vm.cpu_demand_high_cores or 0.0))
+        self.excess_squared = (self.high - self.demand) ** 2
         return self.view.add(vm)
 
     def copy(self) -> Self:
@@ -127,9 +134,34 @@ class Load:
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin.view = self.view.copy()
-        for name in ("counted", "host_demand", "host_high", "host_vcpus"):
+        for name in ("counted", "host_demand", "host_excess_squared", "host_vcpus"):
             setattr(twin, name, getattr(self, name).copy())
         return twin
+
+    @property
+    def host_high(self) -> FloatArray:
+        """The high demand of each host, shape (hosts,)."""
+        return together(self.host_demand, self.host_excess_squared)
+
+    def high_with(self, vms: int | IntArray) -> FloatArray:
+        """The high demand of each host with one of `vms` joining it, shape (hosts,) or (vms, hosts)."""
+        demand, excess_squared = self.demand[vms], self.excess_squared[vms]
+        return together(
+            self.host_demand + demand[..., np.newaxis], self.host_excess_squared + excess_squared[..., np.newaxis]
+        )
+
+    def fits_at_high(self, vm: int, limit: FloatArray) -> IntArray:
+        """How many VMs like that one each host takes before its high demand is above `limit`, shape (hosts,).
+
+        The largest n with `demand + n d + sqrt(squares + n e^2) <= limit`, from the smaller root of its square.
+        """
+        demand, excess_squared = float(self.demand[vm]), float(self.excess_squared[vm])
+        left = np.maximum(0.0, limit - self.host_demand)
+        linear = 2 * left * demand + excess_squared
+        spare = np.maximum(0.0, left**2 - self.host_excess_squared)
+        root = np.sqrt(np.maximum(0.0, linear**2 - 4 * demand**2 * spare))
+        number: IntArray = np.floor(2 * spare / np.maximum(1e-12, linear + root) + 1e-9).astype(np.int64)
+        return number
 
     def waiting(self) -> FloatArray:
         """Cores of demand above what each host can give, shape (hosts,)."""
@@ -146,6 +178,13 @@ class Load:
         placed = self.view.vm_host != NOWHERE
         on[placed] = hosts[self.view.vm_host[placed]]
         return np.flatnonzero(on & self.view.active)
+
+
+def together(demand: FloatArray, excess_squared: FloatArray) -> FloatArray:
+    """The high demand of VMs whose means and whose squared excesses sum up to these."""
+    # Rounded: what taking VMs out again leaves of nothing would have a root that is not small.
+    high: FloatArray = demand + np.sqrt(np.maximum(0.0, np.round(excess_squared, 9)))
+    return high
 
 
 def _demand(vm: Vm) -> float:

@@ -65,7 +65,7 @@ class Pack:
         reason = Reason(CODE, f"{view.hosts[host].name} can be emptied")
         for vm in map(int, vms[np.argsort(-view.memory_mib[vms], kind="stable")]):
             fits = registry.elsewhere(view, view.need(vm)) & _used(load)
-            fits &= load.host_high + load.high[vm] <= self._ceiling
+            fits &= load.high_with(vm) <= self._ceiling
             fits &= ~load.closed(np.array([vm]))[0]
             if not fits.any():
                 return []

@@ -26,9 +26,7 @@ def moves_first(load: Load, vm: int, settings: PlannerSettings) -> list[Move]:
     for rule in registry.DYNAMIC:
         if rule is not memory:
             mask &= rule.mask(view, need)
-    hosts = np.flatnonzero(
-        mask & (view.capacity_mib >= need.memory_mib) & (load.host_high + load.high[vm] <= load.given)
-    )
+    hosts = np.flatnonzero(mask & (view.capacity_mib >= need.memory_mib) & (load.high_with(vm) <= load.given))
     hosts = hosts[np.argsort(-view.free_memory_mib[hosts], kind="stable")][:_TRIED_HOSTS]
     seconds = seconds_of(view.vms, settings)
     best: tuple[float, list[Move]] = (np.inf, [])
@@ -68,7 +66,7 @@ def _cheapest_first(load: Load, host: int, vm: int, seconds: FloatArray) -> list
 
 def _destination(load: Load, vm: int, host: int) -> int | None:
     """The host that is least filled with `vm` on it, below its CPU limit; None when there is none."""
-    fits = registry.elsewhere(load.view, load.view.need(vm)) & (load.host_high + load.high[vm] <= load.room)
+    fits = registry.elsewhere(load.view, load.view.need(vm)) & (load.high_with(vm) <= load.room)
     fits &= ~load.closed(np.array([vm]))[0]
     fits[host] = False
     return int(np.argmin(np.where(fits, load.host_demand / load.cpus, np.inf))) if fits.any() else None

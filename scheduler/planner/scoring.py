@@ -26,7 +26,7 @@ def terms(load: Load, vm: int) -> dict[str, FloatArray]:
     running = bool(view.active[vm])
     joins = elsewhere | (not running)
     demand = load.host_demand + joins * load.demand[vm]
-    high = load.host_high + joins * load.high[vm]
+    high = np.where(joins, load.high_with(vm), load.host_high)
     over = np.maximum(0.0, high - load.given)
     taken = view.capacity_mib - view.free_memory_mib + joins * view.memory_mib[vm]
     return {

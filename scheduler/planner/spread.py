@@ -10,7 +10,7 @@ from ..filters.view import BoolArray, IntArray, View
 from .annealing import annealed
 from .cost import seconds_of
 from .evenness import RESOURCES, Evenness
-from .load import FloatArray, Load
+from .load import FloatArray, Load, together
 from .objective import Budget, Move, Stuck, Term
 from .settings import PlannerSettings
 
@@ -109,7 +109,7 @@ class Spread:
         """Hosts that may take each of `vms` and stay below the CPU limit, shape (vms, hosts)."""
         fits = registry.static_rows(load.view, vms)[:, hosts] & ~load.closed(vms)[:, hosts]
         fits &= registry.dynamic_rows(load.view, vms)[:, hosts]
-        fits &= load.high[vms][:, np.newaxis] <= (self._ceiling - load.host_high)[hosts]
+        fits &= load.high_with(vms)[:, hosts] <= self._ceiling[hosts]
         fits &= load.view.vm_host[vms][:, np.newaxis] != hosts
         return fits
 
@@ -140,7 +140,9 @@ class Spread:
         while len(pending):
             view, sources, hosts = load.view, load.view.vm_host[pending], targets[pending]
             gain = even.score() - even.after_each(pending, sources, hosts)
-            fits = load.host_high[hosts] + load.high[pending] <= self._ceiling[hosts]
+            demand = load.host_demand[hosts] + load.demand[pending]
+            excess_squared = load.host_excess_squared[hosts] + load.excess_squared[pending]
+            fits = together(demand, excess_squared) <= self._ceiling[hosts]
             fits &= view.free_memory_mib[hosts] >= view.memory_mib[pending]
             order = np.argsort(np.where(fits, -gain, np.inf), kind="stable")
             best = next((row for row in order if fits[row] and _open(view, int(pending[row]), int(hosts[row]))), None)
