@@ -43,10 +43,10 @@ packages: ## Only the Debian packages.
 	@scripts/packages build lab test
 
 clean: ## Removes what make built here. Debian packages stay.
-	rm -rf $(VENV) .build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .build build *.egg-info scheduler/planner/kernel.c scheduler/planner/kernel.*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml setup.py scheduler/planner/kernel.pyx
 	@scripts/packages build
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; name one: make PYTHON=/usr/bin/python3.11" >&2; exit 1; }

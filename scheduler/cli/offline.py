@@ -72,7 +72,7 @@ def plan(  # noqa: PLR0913 - an argument an option
     as_json: bool,
 ) -> None:
     """Plan moves for a snapshot: which VM goes where, in which order, and why."""
-    from ..planner import balance, kernel
+    from ..planner import balance
 
     settings = PlannerSettings(max_moves=max_moves, max_gib=max_gib)
     if objective is not None:
@@ -86,8 +86,6 @@ def plan(  # noqa: PLR0913 - an argument an option
     for host in drain:
         if host not in names:
             raise BadInputError(f"--drain: {host!r} is not among the hosts: {', '.join(names)}")
-    if settings.objective is Objective.SPREAD and not drain:
-        kernel.load()
     made = balance.plan(snapshot, settings, clock=time.monotonic, drain=drain)
     if as_json:
         _print_json(made.as_dict())

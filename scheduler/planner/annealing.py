@@ -7,19 +7,26 @@ few large moves instead of many. The kernel tries millions of such changes in a 
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..cluster.rules import Strength
 from ..filters import registry
 from ..filters.view import BoolArray, IntArray, View
-from . import kernel
 from .evenness import Evenness
 from .load import FloatArray, Load
+
+try:
+    from . import kernel
+except ImportError:  # a checkout in which it was not built
+    COMPILED = False
+else:
+    COMPILED = True
 
 _PROPOSALS: Final = (100_000, 3_000_000)
 """At least and at most; a second or less for the most."""
 _PROPOSALS_PER_MOVE: Final = 40_000
 """Where a tenth of the VMs or more moves; among fewer, moves seldom stand in each other's way."""
-_SEED: Final = 2463534242
+_SEED: Final = 88172645463325252
 _HEAT: Final = (0.4, 0.0006)
 """First and last temperature, in parts of the descent's mean gain a move."""
 
@@ -35,17 +42,24 @@ def annealed(
     vms = np.flatnonzero(movable & ~_tied(start))
     elsewhere = found.view.vm_host != start.view.vm_host
     most -= int(elsewhere.sum()) - int(elsewhere[vms].sum())
-    if not kernel.COMPILED or most <= 0 or gain <= 0 or not len(vms):
+    if not COMPILED or most <= 0 or gain <= 0 or not len(vms):
         return None
     hosts = np.flatnonzero(start.judged)
-    index = np.full(len(start.judged), -1, dtype=np.int64)
-    index[hosts] = np.arange(len(hosts))
-    cluster, placement = _cluster(start, vms, hosts, price), _placement(start, found, ceiling, hosts, index)
+    where = _where(start, found, hosts)
     proposals = int(np.clip(_PROPOSALS_PER_MOVE * most * min(1.0, 10 * most / len(vms)), *_PROPOSALS))
-    heat = gain / most * np.array(_HEAT)
-    best = kernel.anneal(cluster, placement, most, proposals, heat, np.array([_SEED], dtype=np.int64))
+    hottest, coldest = _HEAT
+    kernel.anneal(
+        vms,
+        *_cluster(start, hosts, price),
+        where,
+        *_hosts(found, ceiling, hosts),
+        most=most,
+        proposals=proposals,
+        heat=(gain / most * hottest, gain / most * coldest),
+        seed=_SEED,
+    )
     targets = found.view.vm_host.copy()
-    targets[vms] = hosts[best[vms]]
+    targets[vms] = hosts[where[vms, 0]]
     return targets
 
 
@@ -59,31 +73,36 @@ def _tied(load: Load) -> BoolArray:
     return tied | load.closed(every).any(axis=1)
 
 
-def _cluster(start: Load, vms: IntArray, hosts: IntArray, price: FloatArray) -> kernel.Cluster:
+def _cluster(
+    start: Load, hosts: IntArray, price: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.uint8], IntArray, IntArray]:
+    """What the kernel wants to know of VMs, hosts and rules: takes, inverse, weights, allowed, members, limit."""
     view, even = start.view, Evenness(start)
     _, allowed = registry.static_table(view)
     takes = np.column_stack([even.amount.T, start.demand, start.excess_squared, view.memory_mib, price])
-    return kernel.Cluster(
-        vms=vms,
-        takes=np.ascontiguousarray(takes, dtype=float),
-        inverse=np.ascontiguousarray(even.inverse[:, hosts].T),
-        weights=even.weights,
-        allowed=np.ascontiguousarray(allowed[:, hosts]),
-        members=_members(view),
-        limit=np.array([rule.max_per_host for rule in view.anti_affinity], dtype=np.int64),
+    return (
+        np.ascontiguousarray(takes, dtype=float),
+        np.ascontiguousarray(even.inverse[:, hosts].T),
+        even.weights,
+        np.ascontiguousarray(allowed[:, hosts], dtype=np.uint8),
+        _members(view),
+        np.array([rule.max_per_host for rule in view.anti_affinity], dtype=np.int64),
     )
 
 
-def _placement(start: Load, found: Load, ceiling: FloatArray, hosts: IntArray, index: IntArray) -> kernel.Placement:
+def _where(start: Load, found: Load, hosts: IntArray) -> IntArray:
+    """The host, the home and the kind of each VM, shape (vms, 3)."""
+    index = np.full(len(start.judged), -1, dtype=np.int64)
+    index[hosts] = np.arange(len(hosts))
     kinds, _ = registry.static_table(start.view)
-    at_home = np.full(len(kinds), -1, dtype=np.int64)
+    return np.column_stack([index[found.view.vm_host], index[start.view.vm_host], kinds])
+
+
+def _hosts(found: Load, ceiling: FloatArray, hosts: IntArray) -> tuple[FloatArray, IntArray]:
+    """What hosts have used and left, shape (hosts, 6), and the members of groups on them, shape (groups, hosts)."""
     left = np.stack([ceiling - found.host_demand, -found.host_excess_squared, found.view.free_memory_mib])
     columns = np.concatenate([Evenness(found).used, left])[:, hosts].T
-    return kernel.Placement(
-        where=np.column_stack([index[found.view.vm_host], index[start.view.vm_host], kinds, at_home]),
-        hosts=np.ascontiguousarray(columns, dtype=float),
-        counts=np.ascontiguousarray(found.view.anti_affinity_counts[:, hosts]),
-    )
+    return np.ascontiguousarray(columns, dtype=float), np.ascontiguousarray(found.view.anti_affinity_counts[:, hosts])
 
 
 def _members(view: View) -> IntArray:

@@ -1,10 +1,15 @@
 """`spread` evens the load out, also that of one empty host among many."""
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from scheduler.cluster.codec import dump_snapshot
 from scheduler.cluster.model import Snapshot
 from scheduler.cluster.rules import AntiAffinity, Rules
 from scheduler.filters.view import View
@@ -86,3 +91,20 @@ def test_the_refined_search_never_does_worse_than_the_descent() -> None:
     better = spread.search(refined, movable, Budget(6, lambda: False))
     assert len(better) <= len(moves)
     assert Evenness(refined).score() <= Evenness(descended).score() + 1e-9
+
+
+WITHOUT_KERNEL = """
+import sys
+sys.modules["scheduler.planner.kernel"] = None
+from scheduler.cli.main import main
+main(["plan", "--snapshot", sys.argv[1], "--objective", "spread", "--json"])
+"""
+
+
+def test_without_the_compiled_kernel_the_plan_is_that_of_the_descent(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot.json"
+    path.write_text(dump_snapshot(uneven()))
+    done = subprocess.run([sys.executable, "-c", WITHOUT_KERNEL, path], capture_output=True, text=True, check=True)
+    plain, refined = json.loads(done.stdout), plan(uneven(), SPREAD, clock=lambda: 0.0)
+    assert plain["steps"]
+    assert refined.score_after <= plain["score_after"] < plain["score_before"]
