@@ -20,6 +20,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "hosts": "cluster:hosts",
         "vms": "cluster:vms",
         "explain": "cluster:explain",
+        "matrix": "matrix:matrix",
         "snapshot": "cluster:snapshot",
         "cordon": "cluster:cordon",
         "uncordon": "cluster:uncordon",

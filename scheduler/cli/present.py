@@ -17,6 +17,7 @@ _STYLES = {
     "up": "green", "maintenance": "yellow", "unreachable": "red bold",
     "running": "green", "paused": "yellow",
     "completed": "green", "started": "green", "approved": "green",
+    "yes": "green", "no": "red", "?": "yellow",
     "failed": "red", "refused": "red", "unknown": "red bold", "aborted": "yellow",
 }  # fmt: skip
 _UNKNOWN = "?"

@@ -4,7 +4,7 @@
 for tests and replay; nothing above can tell which it has. Calls raise the errors below and no others.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -88,6 +88,25 @@ class Job:
     """This host is the source."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuAnswer:
+    """What a host's hypervisor says of a guest's CPU."""
+
+    compatible: bool | None
+    """Whether it can run it; None: it cannot tell."""
+    missing: frozenset[str] = frozenset()
+    """The features it lacks, by name; empty also where what stands in the way is none (another vendor)."""
+    text: str = ""
+    """Why not, or why it cannot tell, in the hypervisor's own words."""
+
+    @property
+    def lacks(self) -> frozenset[str] | None:
+        """What stands in the way: features or else the text, so never empty for a no. None: it cannot tell."""
+        if self.compatible is None:
+            return None
+        return frozenset() if self.compatible else self.missing or frozenset({self.text})
+
+
 class HypervisorCluster(Protocol):
     """All hosts' hypervisors."""
 
@@ -109,8 +128,14 @@ class HypervisorCluster(Protocol):
     async def domain(self, host: str, uuid: str) -> DomainObservation | None:
         """One domain now, straight from the host; None when the host has none of that UUID."""
 
-    async def missing_cpu_features(self, host: str, facts: DomainFacts) -> frozenset[str] | None:
-        """What `host` lacks to run a guest with that CPU, by its libvirt's own answer; None: it cannot tell."""
+    async def compare_cpu(self, host: str, facts: DomainFacts) -> CpuAnswer:
+        """Whether `host` can run a guest with that CPU, by its libvirt's own answer."""
+
+    async def host_model_guest(self, host: str, like: DomainFacts | None = None) -> DomainFacts:
+        """A guest with the CPU that `host` would give it: host-model, or `like`'s own mode. RefusedError: unknown."""
+
+    async def baseline_guest(self, host: str, guests: Sequence[DomainFacts]) -> DomainFacts:
+        """A guest with the largest CPU that all of these contain, by `host`'s libvirt. RefusedError: there is none."""
 
     def read_definition(self, xml: str) -> Definition:
         """Parse a domain XML; DefinitionError when it cannot be used."""

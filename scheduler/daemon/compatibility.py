@@ -16,7 +16,7 @@ GuestCpu = tuple[str, str, str, str | None, str | None]
 
 
 class CpuCompatibility:
-    """A cache of `missing_cpu_features`, per host until that host's connection is made anew.
+    """A cache of `compare_cpu`, per host until that host's connection is made anew.
 
     `changed` is called when an answer has come or was forgotten.
     """
@@ -85,7 +85,7 @@ class CpuCompatibility:
 
     async def _ask(self, host: str, key: GuestCpu, facts: DomainFacts) -> None:
         try:
-            missing = await self._cluster.missing_cpu_features(host, facts)
+            missing = (await self._cluster.compare_cpu(host, facts)).lacks
         except HypervisorError:
             # Not an answer: asked again at the next look.
             return

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from dataclasses import dataclass, replace
 
 from .. import __version__
+from ..cluster.matrix import Baseline, Matrix
 from ..cluster.model import HostState, Snapshot, Vm
 from ..cluster.ports import DefinitionError, HypervisorCluster
 from ..cluster.reason import Reason
@@ -30,6 +31,7 @@ from ..planner.cost import predict
 from ..planner.placement import Refusal, check_move, choose_destination, place
 from ..planner.settings import PlannerSettings
 from ..web.control import ControlError, HostStatus, Notice, Status, Verdict
+from . import matrix
 from .cycle import Cycle
 from .hosts import host_status
 from .notices import Notices
@@ -141,6 +143,17 @@ class Service:
         verdicts = [Verdict(host=r.host, allowed=True, score=r.score, reasons=()) for r in placement.ranking]
         verdicts += [Verdict(host=r.host, allowed=False, score=None, reasons=r.reasons) for r in placement.refused]
         return [verdict for verdict in verdicts if host in {None, verdict.host}]
+
+    async def matrix(self, vm: str | None) -> Matrix:
+        """What can move where, by the hosts' own answers, asked now."""
+        snapshot, cluster = self.snapshot(), self._rooms.cluster
+        if vm is None:
+            return await matrix.of_hosts(cluster, snapshot)
+        return await matrix.of_vm(cluster, snapshot, one(snapshot, vm), self._rooms.configured.planner)
+
+    async def baseline(self) -> Baseline:
+        """The largest CPU that every host can run."""
+        return await matrix.baseline(self._rooms.cluster, self.snapshot())
 
     # Starting
 

@@ -1,11 +1,12 @@
 """LibvirtCluster: `cluster.ports.HypervisorCluster` on real libvirt hosts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 
 from ..cluster.observation import DomainFacts, DomainObservation, Event, HostObservation
 from ..cluster.ports import (
+    CpuAnswer,
     Definition,
     HostAddress,
     HypervisorError,
@@ -19,6 +20,7 @@ from .acting import act
 from .binding import Connection, libvirt, optional
 from .blockers import SharedStorage
 from .connection import HostConnection
+from .cpu_guests import baseline_guest
 from .domain_xml import read_definition
 from .inventory import GuestKinds, Inventory
 from .session import Session
@@ -80,10 +82,19 @@ class LibvirtCluster:
         session = self._session(host)
         return await session.domain_call(lambda connection: session.inventory.domain(connection, uuid))
 
-    async def missing_cpu_features(self, host: str, facts: DomainFacts) -> frozenset[str] | None:
-        """What `host` lacks for that CPU (see `cpu.missing_features`); asked once per CPU and connection."""
+    async def compare_cpu(self, host: str, facts: DomainFacts) -> CpuAnswer:
+        """Whether `host` can run a guest with that CPU; asked once per CPU and connection."""
         session = self._session(host)
-        return await session.host_call(lambda connection: session.inventory.missing_cpu_features(connection, facts))
+        return await session.host_call(lambda connection: session.inventory.compare_cpu(connection, facts))
+
+    async def host_model_guest(self, host: str, like: DomainFacts | None = None) -> DomainFacts:
+        """A guest as it would be once started on `host`."""
+        session = self._session(host)
+        return await session.host_call(lambda connection: session.inventory.host_model_guest(connection, like))
+
+    async def baseline_guest(self, host: str, guests: Sequence[DomainFacts]) -> DomainFacts:
+        """A guest with the largest CPU that all of these contain, by the libvirt of `host`."""
+        return await self._session(host).host_call(lambda connection: baseline_guest(connection, guests))
 
     def read_definition(self, xml: str) -> Definition:
         """Parse a domain XML; DefinitionError when it cannot be used."""

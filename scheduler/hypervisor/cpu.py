@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 from ..cluster.observation import DomainFacts
+from ..cluster.ports import CpuAnswer
 from .binding import Connection, LibvirtError, libvirt
 from .domain_xml import HOST_DEPENDENT_CPU_MODES
 from .errors import code_of, connection_broken, domain_of
@@ -36,14 +37,10 @@ class HypervisorKind:
         return HypervisorKind(None, self.arch, None, self.virt_type)
 
 
-def missing_features(connection: Connection, facts: DomainFacts) -> frozenset[str] | None:
-    """What this host lacks to run a guest with that CPU: empty means it can, None that libvirt cannot tell.
-
-    An incompatibility that libvirt does not put down to features (another vendor, a model it does not know) comes as
-    one entry in libvirt's own words, so that it is never mistaken for "nothing is missing".
-    """
+def compare(connection: Connection, facts: DomainFacts) -> CpuAnswer:
+    """Whether this host can run a guest with that CPU, and what it lacks."""
     if facts.cpu_xml is None or mode(facts.cpu_xml) in HOST_DEPENDENT_CPU_MODES:
-        return frozenset()  # the hypervisor's default CPU, or one made of whatever host it starts on
+        return CpuAnswer(compatible=True)  # the hypervisor's default CPU, or one made of whatever host it starts on
     kind = HypervisorKind.of(facts)
     try:
         return _compare(connection, kind, facts.cpu_xml)
@@ -53,10 +50,10 @@ def missing_features(connection: Connection, facts: DomainFacts) -> frozenset[st
         return _compare(connection, kind.loosened, facts.cpu_xml)
     except LibvirtError as error:
         _raise_if_broken(error)
-        return None
+        return CpuAnswer(compatible=None, text=str(error))
 
 
-def _compare(connection: Connection, kind: HypervisorKind, cpu_xml: str) -> frozenset[str]:
+def _compare(connection: Connection, kind: HypervisorKind, cpu_xml: str) -> CpuAnswer:
     try:
         answer = connection.compareHypervisorCPU(
             kind.emulator,
@@ -73,25 +70,29 @@ def _compare(connection: Connection, kind: HypervisorKind, cpu_xml: str) -> froz
         return read_incompatibility(str(error), cpu_xml)
     if answer == libvirt.VIR_CPU_COMPARE_INCOMPATIBLE:
         return read_incompatibility("", cpu_xml)
-    return frozenset()
+    return CpuAnswer(compatible=True)
 
 
-def read_incompatibility(text: str, cpu_xml: str) -> frozenset[str]:
-    """The features named in libvirt's message; if it names none, its last clause; never empty."""
+def read_incompatibility(text: str, cpu_xml: str) -> CpuAnswer:
+    """The features named in libvirt's message, and its last clause."""
     found = _MISSING.search(text)
     names = frozenset(found["names"].replace(",", " ").split()) if found else frozenset()
-    if names:
-        return names
-    if ET.fromstring(cpu_xml).get("match") == "strict":  # noqa: S314 - rebuilt by `domain_xml.cpu_xml`
-        return frozenset({IDENTICAL_CPU})
     clause = text.rsplit(": ", maxsplit=1)[-1].strip()
-    return frozenset({clause or f"CPU model {model_name(cpu_xml) or 'of the guest'}"})
+    if not names and ET.fromstring(cpu_xml).get("match") == "strict":  # noqa: S314 - rebuilt by `domain_xml.cpu_xml`
+        clause = IDENTICAL_CPU
+    clause = clause or f"CPU model {model_name(cpu_xml) or 'of the guest'}"
+    return CpuAnswer(compatible=False, missing=names, text=clause)
 
 
 def host_model(connection: Connection, kind: HypervisorKind) -> str | None:
     """The CPU that this host gives a host-model guest, as a guest's `<cpu>`; None when it does not tell."""
-    capabilities = _capabilities(connection, kind)
-    mode = None if capabilities is None else capabilities.find("cpu/mode[@name='host-model']")
+    found = capabilities(connection, kind)
+    return None if found is None else host_model_in(found)
+
+
+def host_model_in(capabilities: ET.Element) -> str | None:
+    """The same, from domain capabilities that were asked for already."""
+    mode = capabilities.find("cpu/mode[@name='host-model']")
     if mode is None or mode.find("model") is None:
         return None
     cpu = ET.Element("cpu", {"mode": "custom", "match": "exact"})
@@ -114,11 +115,11 @@ def describe(
     the fewest.
     """
     name = model_name(host_model)
-    capabilities = _capabilities(connection, kind) if name in _GENERIC_MODELS else None
-    if capabilities is None or features is None:
+    found = capabilities(connection, kind) if name in _GENERIC_MODELS else None
+    if found is None or features is None:
         return name
     fewest = len(features)
-    for model in capabilities.iterfind("cpu/mode[@name='custom']/model"):
+    for model in found.iterfind("cpu/mode[@name='custom']/model"):
         if model.text is None or model.text in _GENERIC_MODELS:
             continue
         expanded = _expanded(connection, kind, f"<cpu mode='custom' match='exact'><model>{model.text}</model></cpu>")
@@ -132,7 +133,8 @@ def describe(
     return name
 
 
-def _capabilities(connection: Connection, kind: HypervisorKind) -> ET.Element | None:
+def capabilities(connection: Connection, kind: HypervisorKind) -> ET.Element | None:
+    """What the host offers domains of this kind; None when it cannot tell."""
     try:
         xml = connection.getDomainCapabilities(kind.emulator, kind.arch, kind.machine, kind.virt_type)
     except LibvirtError as error:

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ..cluster.observation import DomainFacts, DomainObservation, HostObservation
-from ..cluster.ports import DefinitionError
-from . import cpu, statistics
+from ..cluster.ports import CpuAnswer, DefinitionError, RefusedError
+from . import cpu, cpu_guests, statistics
 from .binding import Connection, Domain, LibvirtError, Stats, libvirt
 from .blockers import SharedStorage
 from .domain_xml import HOST_DEPENDENT_CPU_MODES, read_facts
@@ -69,7 +69,7 @@ class Inventory:
         self._domains: dict[str, _Read] = {}
         self._touches: dict[str, int] = {}
         self._host_models: dict[cpu.HypervisorKind, str | None] = {}
-        self._missing: dict[tuple[cpu.HypervisorKind, str | None], frozenset[str] | None] = {}
+        self._answers: dict[tuple[cpu.HypervisorKind, str | None], CpuAnswer] = {}
         self._expanded: dict[tuple[cpu.HypervisorKind, str], frozenset[str] | None] = {}
 
     @property
@@ -123,12 +123,19 @@ class Inventory:
             return None if observed is None else replace(observed, autostart=autostart)
         return None
 
-    def missing_cpu_features(self, connection: Connection, facts: DomainFacts) -> frozenset[str] | None:
-        """What the host lacks for that CPU; the answer holds as long as the connection."""
+    def compare_cpu(self, connection: Connection, facts: DomainFacts) -> CpuAnswer:
+        """Whether the host can run a guest with that CPU; the answer holds as long as the connection."""
         question = (cpu.HypervisorKind.of(facts), facts.cpu_xml)
-        if question not in self._missing:
-            self._missing[question] = cpu.missing_features(connection, facts)
-        return self._missing[question]
+        if question not in self._answers:
+            self._answers[question] = cpu.compare(connection, facts)
+        return self._answers[question]
+
+    def host_model_guest(self, connection: Connection, like: DomainFacts | None) -> DomainFacts:
+        """A guest as it would be once started here (see `cpu_guests`). Raises RefusedError."""
+        guest = cpu_guests.host_model_guest(connection, like, self._kinds.commonest)
+        if guest is None:
+            raise RefusedError(self._host, "libvirt does not tell the CPU that it gives to host-model guests")
+        return guest
 
     def _observe(
         self, connection: Connection, domain: Domain, stats: Stats, *, persistent: bool, fresh: bool

@@ -147,7 +147,7 @@ class Placements:
         """The VM that is not there yet, with what each host's libvirt says of its CPU."""
         facts = read.facts
         hosts = [host.name for host in self._context.view.snapshot().hosts if host.state is HostState.UP]
-        answers = await asyncio.gather(*(self._missing_cpu_features(host, facts) for host in hosts))
+        answers = await asyncio.gather(*(self._cpu_lacks(host, facts) for host in hosts))
         return Vm(
             name=read.name,
             uuid=uuid,
@@ -162,9 +162,9 @@ class Placements:
             labels=facts.labels,
         )
 
-    async def _missing_cpu_features(self, host: str, facts: DomainFacts) -> frozenset[str] | None:
+    async def _cpu_lacks(self, host: str, facts: DomainFacts) -> frozenset[str] | None:
         try:
-            return await self._context.cluster.missing_cpu_features(host, facts)
+            return (await self._context.cluster.compare_cpu(host, facts)).lacks
         except HypervisorError:
             return None
 

@@ -21,6 +21,7 @@ from .settings import PlannerSettings
 CODE_ALREADY_THERE = "already_there"
 CODE_NOT_RUNNING = "not_running"
 CODE_RUNNING = "already_running"
+CODE_SOURCE_UNREACHABLE = "source_unreachable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +144,15 @@ def check_move(
     return (*against, *registry.reasons(view, view.need(index), view.host_index[destination]))
 
 
+def check_moves(snapshot: Snapshot, vm: Vm, settings: PlannerSettings | None = None) -> dict[str, tuple[Reason, ...]]:
+    """`check_move` for every host of the snapshot, by name."""
+    view = View(_unreserved(snapshot, vm))
+    index = view.vm_index(vm.uuid)
+    against = _cannot_migrate(snapshot, view.vms[index], settings)
+    refusals = registry.refusals(view, view.need(index), np.ones(len(view.hosts), dtype=bool))
+    return {view.hosts[host].name: (*against, *reasons) for host, reasons in refusals.items()}
+
+
 def _choose(load: Load, vm: int, *, leave: bool = False) -> Placement:
     view = load.view
     need = view.need(vm)
@@ -185,7 +195,7 @@ def _cannot_migrate(snapshot: Snapshot, vm: Vm, settings: PlannerSettings | None
         against.append(Reason(obstacle.CODE_QUARANTINE, vm.quarantine))
     source = snapshot.host(vm.host)
     if source.state.value == "unreachable":
-        against.append(Reason("source_unreachable", f"the libvirt of {source.name}, where it runs, does not answer"))
+        against.append(Reason(CODE_SOURCE_UNREACHABLE, f"the libvirt of {source.name}, where it runs, does not answer"))
     endless = convergence(vm, settings) if settings is not None else None
     return (*against, endless) if endless is not None else tuple(against)
 

@@ -6,12 +6,13 @@ protocol are for those who set the scene: `add_host`, `add_vm`, and the faults, 
 
 import asyncio
 import uuid as uuids
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from ..cluster.model import VmState
 from ..cluster.observation import DomainFacts, DomainObservation, Event, EventKind, HostFacts, HostObservation
 from ..cluster.ports import (
     BusyError,
+    CpuAnswer,
     Definition,
     HostAddress,
     Job,
@@ -22,6 +23,7 @@ from ..cluster.ports import (
 )
 from ..hypervisor.blockers import SharedStorage
 from ..hypervisor.domain_xml import read_definition
+from . import cpu
 from .host import Domain, Guest, SimulatedHost
 from .transfer import Transfer
 
@@ -143,13 +145,17 @@ class SimulatedCluster:
         domain = found.domains.get(uuid)
         return None if domain is None else domain.observed()
 
-    async def missing_cpu_features(self, host: str, facts: DomainFacts) -> frozenset[str] | None:
+    async def compare_cpu(self, host: str, facts: DomainFacts) -> CpuAnswer:
         """See HypervisorCluster."""
-        found = await self._reach(host)
-        features, required = found.facts.cpu_features, facts.required_cpu_features
-        if features is None or required is None or found.cpu_verdict_unknown:
-            return None
-        return required - features
+        return cpu.compare(await self._reach(host), facts)
+
+    async def host_model_guest(self, host: str, like: DomainFacts | None = None) -> DomainFacts:
+        """See HypervisorCluster."""
+        return cpu.host_model_guest(await self._reach(host), like)
+
+    async def baseline_guest(self, host: str, guests: Sequence[DomainFacts]) -> DomainFacts:
+        """See HypervisorCluster."""
+        return cpu.baseline_guest(await self._reach(host), guests)
 
     def read_definition(self, xml: str) -> Definition:
         """See HypervisorCluster."""

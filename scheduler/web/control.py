@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..cluster.matrix import Baseline, Matrix
 from ..cluster.model import Snapshot
 from ..cluster.reason import Reason
 from ..operations.records import Decision, MigrationRecord, PlacementRecord, Recommendation
@@ -102,6 +103,12 @@ class Control(Protocol):
 
     def verdicts(self, vm: str, host: str | None) -> list[Verdict]:
         """Why a VM may or may not be on each host (or on `host`)."""
+
+    async def matrix(self, vm: str | None) -> Matrix:
+        """Which host's guests, or this VM, can move to which other, by the hosts' own answers, asked now."""
+
+    async def baseline(self) -> Baseline:
+        """The largest CPU that every host can run; `refused` when there is none."""
 
     async def place(
         self, definitions: Sequence[str], *, host: str | None, dry_run: bool, requested_by: str

@@ -43,6 +43,12 @@ class ExplainQuery(Query):
     host: Name | None = None
 
 
+class MatrixQuery(Query):
+    """Which VM; without it, host-model guests."""
+
+    vm: Name | None = None
+
+
 class Body(BaseModel):
     """The JSON body of a call; nothing is coerced, nothing unknown is let through."""
 

@@ -5,6 +5,7 @@ import asyncio
 from aiohttp import web
 
 from ..cluster.codec import dump_snapshot
+from ..cluster.matrix import Baseline, Matrix
 from ..cluster.model import Snapshot, Vm
 from ..cluster.rules import selects
 from ..operations.records import MigrationRecord, Recommendation
@@ -18,6 +19,7 @@ from .models import (
     Explanation,
     Health,
     Hosts,
+    MatrixQuery,
     MigrationRequest,
     Migrations,
     Name,
@@ -88,6 +90,18 @@ async def explain_vm(call: Call, vm: Name, query: ExplainQuery) -> Explanation:
     if len(meant) != 1:
         return Explanation(vm, None, verdicts)
     return Explanation(meant[0].name, meant[0].host, verdicts)
+
+
+@route("GET", "/v1/matrix")
+async def show_matrix(call: Call, query: MatrixQuery) -> Matrix:
+    """Say for each pair of hosts whether guests of the one, or a VM, can move to the other."""
+    return await call.control.matrix(query.vm)
+
+
+@route("GET", "/v1/matrix/baseline")
+async def show_baseline(call: Call) -> Baseline:
+    """Show the largest CPU that every host can run."""
+    return await call.control.baseline()
 
 
 @route("POST", "/v1/placements", role=Role.OPERATOR)
@@ -209,6 +223,8 @@ ROUTES: tuple[Route, ...] = (
     drain_host,
     list_vms,
     explain_vm,
+    show_matrix,
+    show_baseline,
     place_vms,
     list_placements,
     migrate_vms,

@@ -145,7 +145,7 @@ async def test_counters_tell_load_and_contention(clean_lab: Lab, watched: Watche
     assert busy_cores > 0.8 * clean_lab.hosts["node2"].spec.cpu_quota_cores
 
 
-async def test_missing_cpu_features_are_named_by_the_destination(clean_lab: Lab, watched: Watched):
+async def test_what_a_cpu_lacks_is_named_by_the_destination(clean_lab: Lab, watched: Watched):
     cluster, facts = watched.cluster, {}
     for host in clean_lab.hosts:
         uuid = await start(clean_lab, watched, host, GuestSpec(f"vm-{host}", cpu=HOST_MODEL))
@@ -156,21 +156,21 @@ async def test_missing_cpu_features_are_named_by_the_destination(clean_lab: Lab,
     for host in facts:
         await cluster.observe(host)  # now all hosts have met guests of this kind, and are described for it
     for older, newer in (("node1", "node2"), ("node1", "node3"), ("node2", "node3")):
-        assert await cluster.missing_cpu_features(newer, facts[older]) == frozenset()
+        assert (await cluster.compare_cpu(newer, facts[older])).lacks == frozenset()
     for host, own in facts.items():
-        assert await cluster.missing_cpu_features(host, own) == frozenset()
+        assert (await cluster.compare_cpu(host, own)).lacks == frozenset()
         assert own.required_cpu_features is not None
         host_features = (await cluster.observe(host)).facts.cpu_features
         assert host_features is not None
         assert own.required_cpu_features <= host_features
-    on_oldest = await cluster.missing_cpu_features("node1", facts["node3"])
+    on_oldest = (await cluster.compare_cpu("node1", facts["node3"])).lacks
     assert on_oldest is not None
     assert {"avx2", "aes", "bmi2", "fma"} <= on_oldest
-    on_middle = await cluster.missing_cpu_features("node2", facts["node3"])
+    on_middle = (await cluster.compare_cpu("node2", facts["node3"])).lacks
     assert on_middle is not None
     assert "avx2" in on_middle
     assert "aes" not in on_middle
-    assert await cluster.missing_cpu_features("node1", facts["node2"]) == {"aes"}
+    assert (await cluster.compare_cpu("node1", facts["node2"])).lacks == {"aes"}
 
 
 async def test_a_guest_with_its_host_s_own_cpu_needs_an_identical_one(clean_lab: Lab, watched: Watched):
@@ -180,13 +180,13 @@ async def test_a_guest_with_its_host_s_own_cpu_needs_an_identical_one(clean_lab:
     uuid = await watched.cluster.define("node2", passthrough)
     stopped = await watched.cluster.domain("node2", uuid)
     assert stopped is not None
-    assert await watched.cluster.missing_cpu_features("node1", stopped.facts) == frozenset()
+    assert (await watched.cluster.compare_cpu("node1", stopped.facts)).lacks == frozenset()
     await watched.cluster.start("node2", uuid)
     running = await watched.cluster.domain("node2", uuid)
     assert running is not None
-    assert await watched.cluster.missing_cpu_features("node2", running.facts) == frozenset()
+    assert (await watched.cluster.compare_cpu("node2", running.facts)).lacks == frozenset()
     for unlike in ("node1", "node3"):
-        assert await watched.cluster.missing_cpu_features(unlike, running.facts)
+        assert (await watched.cluster.compare_cpu(unlike, running.facts)).lacks
 
 
 async def test_a_migration_is_followed_aborted_and_made(clean_lab: Lab, watched: Watched):

@@ -46,6 +46,26 @@ def test_explain_gives_the_reason_for_each_host(virt_scheduler: Command) -> None
     assert verdict["reasons"][0]["code"] == "memory_short"
 
 
+def test_the_matrix_shows_each_pair_and_what_is_missing(virt_scheduler: Command) -> None:
+    lines = virt_scheduler("matrix").stdout.splitlines()
+    assert [line.split() for line in lines[1:4]] == [
+        ["FROM", "\\", "TO", "node1", "node2"], ["node1", "-", "no"], ["node2", "yes", "-"],
+    ]  # fmt: skip
+    assert lines[-1].split(maxsplit=3) == ["node1", "node2", "no", "CPU lacks aes, avx2"]
+    assert "web1, which is on node1" in virt_scheduler("matrix", "--vm", "web1").stdout
+    assert virt_scheduler("matrix", "--vm", "ghost").exit_code == 2
+    assert virt_scheduler.json("matrix")["pairs"][0]["missing"] == ["aes", "avx2"]
+
+
+def test_the_baseline_is_an_element_to_paste_and_its_price(virt_scheduler: Command) -> None:
+    shown = virt_scheduler("matrix", "--baseline").stdout
+    assert shown.startswith("<cpu mode='custom'/>\n")
+    assert "held back by node2" in shown
+    assert "node3 is not regarded: the libvirt of node3 does not answer" in shown
+    assert virt_scheduler.json("matrix", "--baseline")["features"] == ["sse4.2"]
+    assert virt_scheduler("matrix", "--baseline", "--vm", "web1").exit_code == 2
+
+
 def test_an_unknown_vm_is_bad_input_in_one_line(virt_scheduler: Command) -> None:
     shown = virt_scheduler("explain", "ghost")
     assert (shown.exit_code, shown.stderr) == (2, "virt-scheduler: there is no VM ghost\n")

@@ -6,7 +6,7 @@ import pytest
 
 from scheduler.cluster.model import HostState, VmState
 from scheduler.cluster.observation import DomainFacts, HostObservation
-from scheduler.cluster.ports import UnreachableError
+from scheduler.cluster.ports import CpuAnswer, UnreachableError
 from scheduler.daemon.compatibility import CpuCompatibility
 from scheduler.simulation.cluster import SimulatedCluster
 
@@ -127,11 +127,12 @@ class Questions:
     answer: frozenset[str] | Exception | None = frozenset()
     asked: list[str] = field(default_factory=list)
 
-    async def missing_cpu_features(self, host: str, facts: DomainFacts) -> frozenset[str] | None:
+    async def compare_cpu(self, host: str, facts: DomainFacts) -> CpuAnswer:
         self.asked.append(host)
         if isinstance(self.answer, Exception):
             raise self.answer
-        return self.answer
+        missing = self.answer
+        return CpuAnswer(compatible=None if missing is None else not missing, missing=missing or frozenset())
 
 
 GUEST = DomainFacts(vcpus=1, memory_mib=1, cpu_xml="<cpu/>")

@@ -31,7 +31,7 @@ async def test_a_guest_lives_moves_and_ends(hosts, watched):
     assert (running.state, running.facts.virt_type) == (VmState.RUNNING, "qemu")
     assert running.cpu_time_ns is not None
     assert running.memory_used_mib is not None
-    assert await cluster.missing_cpu_features("node2", running.facts) == frozenset()
+    assert (await cluster.compare_cpu("node2", running.facts)).lacks == frozenset()
     assert "host-model" in await cluster.domain_xml("node1", uuid)
 
     await cluster.migrate(uuid, "node1", "node2", MigrationOptions(persistent=True))

@@ -134,11 +134,11 @@ async def test_counters_begin_anew_with_each_process(cluster, clock):
     assert (await cluster.domain("node2", uuid)).cpu_time_ns == 0
 
 
-async def test_missing_cpu_features_are_named_or_unknown(cluster):
-    assert await cluster.missing_cpu_features("node1", FACTS) == frozenset()
-    assert await cluster.missing_cpu_features("node2", FACTS) == {"avx2"}
+async def test_what_a_cpu_lacks_is_named_or_unknown(cluster):
+    assert (await cluster.compare_cpu("node1", FACTS)).lacks == frozenset()
+    assert (await cluster.compare_cpu("node2", FACTS)).lacks == {"avx2"}
     cluster.host("node2").cpu_verdict_unknown = True
-    assert await cluster.missing_cpu_features("node2", FACTS) is None
+    assert (await cluster.compare_cpu("node2", FACTS)).lacks is None
 
 
 async def test_a_cut_host_is_unreachable_and_its_migrations_go_on(cluster, clock):

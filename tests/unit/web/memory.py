@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import aiohttp
 
+from scheduler.cluster.matrix import Baseline, BaselineHost, LeftOut, Matrix, MatrixHost, Pair, Possible
 from scheduler.cluster.model import Host, HostState, Snapshot, Vm, VmState
 from scheduler.cluster.reason import Reason
 from scheduler.cluster.rules import Pin, Rules, selects
@@ -154,6 +155,29 @@ class MemoryControl:
             Verdict(host="node2", allowed=False, score=None, reasons=(SHORT,)),
         ]
         return [verdict for verdict in verdicts if host in (None, verdict.host)]
+
+    async def matrix(self, vm: str | None) -> Matrix:
+        if vm == "ghost":
+            raise ControlError("not_found", "there is no VM ghost")
+        hosts = tuple(MatrixHost(name=host.name, state=host.state.value) for host in self.cluster.hosts)
+        lacks = (Reason("cpu_missing", "CPU lacks aes, avx2", missing=["aes", "avx2"]),)
+        pairs = (
+            Pair(source="node1", destination="node2", possible=Possible.NO, missing=("aes", "avx2"), reasons=lacks),
+            Pair(source="node2", destination="node1", possible=Possible.YES),
+        )
+        return Matrix(vm=vm, host="node1" if vm else None, hosts=hosts, pairs=pairs)
+
+    async def baseline(self) -> Baseline:
+        return Baseline(
+            cpu_xml="<cpu mode='custom'/>",
+            features=("sse4.2",),
+            held_back_by=("node2",),
+            hosts=(
+                BaselineHost(name="node1", cpu_model="Haswell", loses=("aes", "avx2"), holds_back=()),
+                BaselineHost(name="node2", cpu_model=None, loses=(), holds_back=("aes",)),
+            ),
+            left_out=(LeftOut(name="node3", reason=Reason("host_state", "the libvirt of node3 does not answer")),),
+        )
 
     async def place(
         self, definitions: Sequence[str], *, host: str | None, dry_run: bool, requested_by: str
