@@ -10,6 +10,7 @@ from .session import BAD_INPUT, Choice, Session, fail, live, print_json
 
 if TYPE_CHECKING:
     from ..config import Config
+    from ..config.models import AntiAffinitySection
 
 _config = click.option(
     "--config", "config_path", type=click.Path(path_type=Path), help="Instead of the global --config."
@@ -80,17 +81,22 @@ def _summarise(config: "Config") -> None:
     )  # fmt: skip
     rules = [
         *((f"pin ({pin.strength})", pin.vm, f"on {', '.join(pin.hosts)}") for pin in config.pins),
-        *(
-            (f"apart ({r.strength})", ", ".join(r.vms), f"at most {r.max_per_host} a host")
-            for r in config.anti_affinity
-        ),
+        *((f"apart ({r.strength})", ", ".join(r.vms), _apart(r)) for r in config.anti_affinity),
         *((f"together ({rule.strength})", ", ".join(rule.vms), "on one host") for rule in config.affinity),
+        *((f"priority {entry.priority}", ", ".join(entry.vms), "") for entry in config.priorities),
         *((f"mode {entry.mode}", entry.vm, "") for entry in config.modes),
     ]
     if rules:
         table(("RULE", "VMs", ""), rules)
     else:
         say("no rules")
+
+
+def _apart(rule: "AntiAffinitySection") -> str:
+    place = rule.spread_over or "host"
+    if rule.against:
+        return f"from {', '.join(rule.against)}, on no {place} together"
+    return f"at most {rule.max_per_host} a {place}"
 
 
 @click.command()

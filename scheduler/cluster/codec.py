@@ -8,21 +8,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, Final, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from pydantic_core import ErrorDetails, from_json, to_json
 
 from .model import Host, Snapshot, Vm
-from .rules import Affinity, AntiAffinity, Pin, Rules
+from .rules import PRIORITY_WEIGHTS, Affinity, AntiAffinity, Pin, Priority, Rules
 
 _T = TypeVar("_T")
 
 _READ_STRICTLY: Final = with_config(
     ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 )
-_KINDS: Final = (Host, Vm, Pin, AntiAffinity, Affinity, Rules, Snapshot)
+_KINDS: Final = (Host, Vm, Pin, AntiAffinity, Affinity, Priority, Rules, Snapshot)
 for _kind in _KINDS:
     _READ_STRICTLY(_kind)
 # How a kind's fields are reached: the part of the JSON path that stands before the field's name.
@@ -32,6 +32,7 @@ _KIND_AT: Final[Mapping[str, type]] = {
     "pins": Pin,
     "anti_affinity": AntiAffinity,
     "affinity": Affinity,
+    "priorities": Priority,
     "rules": Rules,
 }
 _AT_LEAST_ONE: Final = frozenset({"cpus", "memory_mib", "vcpus", "max_per_host", "version"})
@@ -166,8 +167,20 @@ def _problems(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
                 yield f"vms[{place}].{key}", f"{host_name!r} is not among the hosts"
         if vm.active and vm.host is None:
             yield f"vms[{place}].host", f"is missing, and a {vm.state.value} VM is on a host"
-    for place, rule in enumerate(snapshot.rules.anti_affinity):
-        yield from _number_problems(rule, f"rules.anti_affinity[{place}]")
+    yield from _rule_problems(snapshot.rules)
+
+
+def _rule_problems(rules: Rules) -> Iterator[tuple[str, str]]:
+    for place, rule in enumerate(rules.anti_affinity):
+        path = f"rules.anti_affinity[{place}]"
+        yield from _number_problems(rule, path)
+        if rule.against and rule.max_per_host != 1:
+            yield (
+                f"{path}.max_per_host",
+                f"is {rule.max_per_host}, allowed beside against is 1: none may meet the other",
+            )
+    for place, priority in enumerate(rules.priorities):
+        yield from _number_problems(priority, f"rules.priorities[{place}]")
 
 
 def _duplicates(owner: str, key: str, values: list[str]) -> Iterator[tuple[str, str]]:
@@ -177,17 +190,22 @@ def _duplicates(owner: str, key: str, values: list[str]) -> Iterator[tuple[str, 
             yield f"{owner}[{place}].{key}", f"{value!r} is that of {owner}[{first[value]}] too, and must be its own"
 
 
-def _number_problems(item: Host | Vm | AntiAffinity, path: str) -> Iterator[tuple[str, str]]:
+def _number_problems(item: Host | Vm | AntiAffinity | Priority, path: str) -> Iterator[tuple[str, str]]:
     for field in fields(item):
         value = getattr(item, field.name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
         where = f"{path}.{field.name}" if path else field.name
-        least = 1 if field.name in _AT_LEAST_ONE else 0
-        if not isfinite(value) or value < least:
-            yield where, f"is {value}, allowed is {least} or more"
-        elif field.name.endswith("_ratio") and value > 1:
-            yield where, f"is {value}, allowed is 0 to 1"
+        least, most = _bounds(field.name)
+        if not isfinite(value) or not least <= value <= most:
+            yield where, f"is {value}, allowed is {least} {'or more' if most == inf else f'to {most:g}'}"
+
+
+def _bounds(field: str) -> tuple[int, float]:
+    """What a number in `field` is at least and at most."""
+    if field == "priority":
+        return min(PRIORITY_WEIGHTS), max(PRIORITY_WEIGHTS)
+    return 1 if field in _AT_LEAST_ONE else 0, 1 if field.endswith("_ratio") else inf
 
 
 def _plain(value: Any) -> Any:

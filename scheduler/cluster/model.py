@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from .rules import Rules
+from .rules import Rules, selected_by_any
 
 
 class HostState(StrEnum):
@@ -106,6 +106,8 @@ class Vm:
     defined_on: tuple[str, ...] = ()
     """All hosts that hold a definition of it, where that is known."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    priority: int | None = None
+    """How important it is, -2 to 2. None: what the first of the rules' priorities that means it says, else 0."""
 
     @property
     def active(self) -> bool:
@@ -129,6 +131,15 @@ class Snapshot:
             if host.name == name:
                 return host
         raise KeyError(name)
+
+    def priority(self, vm: Vm) -> int:
+        """How important `vm` is, which the snapshot need not have: its own priority, or what the rules say."""
+        if vm.priority is not None:
+            return vm.priority
+        for rule in self.rules.priorities:
+            if selected_by_any(rule.vms, name=vm.name, uuid=vm.uuid, labels=vm.labels):
+                return rule.priority
+        return 0
 
     def vm(self, name_or_uuid: str) -> Vm:
         """The VM of that name or UUID; KeyError when there is none or the name means several."""

@@ -4,6 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from typing import Final
+
+PRIORITY_WEIGHTS: Final[Mapping[int, float]] = {-2: 0.25, -1: 0.5, 0: 1.0, 1: 2.0, 2: 4.0}
+"""The priorities there are, and how much the waiting of a VM of each, and moving it, weighs."""
 
 
 class Strength(StrEnum):
@@ -28,13 +32,18 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class AntiAffinity:
-    """VMs of which at most `max_per_host` run on one host, or in one failure domain."""
+    """VMs of which at most `max_per_host` run on one host, or in one failure domain.
+
+    With `against` it speaks of two groups instead: no VM of one shares a host, or a domain, with a VM of the other.
+    """
 
     vms: tuple[str, ...]
     strength: Strength = Strength.MUST
     max_per_host: int = 1
     spread_over: str | None = None
     """A label of hosts, such as `rack`: those with the same value count as one. A host without it counts alone."""
+    against: tuple[str, ...] = ()
+    """The other group; a VM that is selected for both is in the first. `max_per_host` is 1 then and says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +55,22 @@ class Affinity:
 
 
 @dataclass(frozen=True, slots=True)
+class Priority:
+    """How important VMs are, beside the others: one of PRIORITY_WEIGHTS, 0 is usual."""
+
+    vms: tuple[str, ...]
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """All placement rules of the cluster."""
 
     pins: tuple[Pin, ...] = ()
     anti_affinity: tuple[AntiAffinity, ...] = ()
     affinity: tuple[Affinity, ...] = ()
+    priorities: tuple[Priority, ...] = ()
+    """The first one that means a VM counts."""
 
 
 def selects(selector: str, *, name: str, uuid: str, labels: Mapping[str, str]) -> bool:

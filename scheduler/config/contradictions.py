@@ -12,7 +12,15 @@ from .models import Config
 
 def contradictions(config: Config) -> list[str]:
     """Every contradiction, `KEY PATH: what is wrong`; empty when there is none."""
-    checks = (_doubled_hosts, _unreachable_peers, _unknown_pinned_hosts, _disjoint_pins, _too_large_groups, _cooldown)
+    checks = (
+        _doubled_hosts,
+        _unreachable_peers,
+        _unknown_pinned_hosts,
+        _disjoint_pins,
+        _too_large_groups,
+        _crowds,
+        _cooldown,
+    )
     return [problem for check in checks for problem in check(config)]
 
 
@@ -62,8 +70,14 @@ def _too_large_groups(config: Config) -> Iterator[str]:
         names = {vm for vm in rule.vms if not vm.startswith("tag:") and not set(vm) & set("*?[")}
         domains = {host.labels.get(rule.spread_over, f"host {host.name}") for host in config.hosts}
         room = rule.max_per_host * len(domains)
-        if rule.strength is Strength.MUST and len(names) > room:
+        if rule.strength is Strength.MUST and len(names) > room and not rule.against:
             yield f"anti_affinity[{index}].vms: {len(names)} VMs must keep apart, the hosts take only {room} of them"
+
+
+def _crowds(config: Config) -> Iterator[str]:
+    for index, rule in enumerate(config.anti_affinity):
+        if rule.against and rule.max_per_host != 1:
+            yield f"anti_affinity[{index}].max_per_host: says nothing beside against, where none may meet; leave it out"
 
 
 def _cooldown(config: Config) -> Iterator[str]:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
 from ..cluster.ports import HostAddress
-from ..cluster.rules import Affinity, AntiAffinity, Pin, Rules, Strength, selects
+from ..cluster.rules import PRIORITY_WEIGHTS, Affinity, AntiAffinity, Pin, Priority, Rules, Strength, selects
 from ..operations.settings import Limits, MigrationSettings, Mode
 from ..planner.settings import Objective, PlannerSettings
 from .quantities import (
@@ -55,6 +55,12 @@ def _host_name(value: str) -> str:
 def _selector(value: str) -> str:
     if not value or value == "tag:" or value.startswith("tag:="):
         raise ValueError(f"{value!r} selects nothing: write a name, a glob, a UUID, tag:KEY or tag:KEY=VALUE")
+    return value
+
+
+def _priority(value: int) -> int:
+    if value not in PRIORITY_WEIGHTS:
+        raise ValueError(f"{value} is no priority; one of: {', '.join(map(str, PRIORITY_WEIGHTS))}")
     return value
 
 
@@ -143,10 +149,12 @@ class AntiAffinitySection(Section):
 
     vms: Selectors
     """Names, globs, UUIDs or tags; all VMs they mean are one group."""
+    against: tuple[Selector, ...] = ()
+    """Another group: none of `vms` shares a host with one of these. A VM that both mean is one of `vms`."""
     strength: Strength = Strength.MUST
     """`must` is never broken, `should` has a cost."""
     max_per_host: Count = 1
-    """How many of the group may run on one host."""
+    """How many of the group may run on one host; not beside `against`."""
     spread_over: str = ""
     """A label of hosts, such as `rack`: hosts with the same value count as one; empty: each host counts alone."""
 
@@ -158,6 +166,15 @@ class AffinitySection(Section):
     """Names, globs, UUIDs or tags; all VMs they mean are one group."""
     strength: Strength = Strength.MUST
     """`must` is never broken, `should` has a cost."""
+
+
+class PrioritySection(Section):
+    """How important VMs are."""
+
+    vms: Selectors
+    """Names, globs, UUIDs or tags; the first entry that means a VM counts."""
+    priority: Annotated[int, Field(strict=True), AfterValidator(_priority)]
+    """-2, -1, 0 (usual), 1 or 2: each weighs twice as much as the one before."""
 
 
 class ModeSection(Section):
@@ -311,6 +328,8 @@ class Config(Section):
     """VMs that keep apart."""
     affinity: tuple[AffinitySection, ...] = ()
     """VMs that run together on one host."""
+    priorities: tuple[PrioritySection, ...] = ()
+    """How important VMs are, beside each other. No VM is ever stopped or moved away for a more important one."""
     modes: tuple[ModeSection, ...] = ()
     """The mode of some VMs."""
     balance: BalanceSection = BalanceSection()
@@ -348,10 +367,11 @@ class Config(Section):
         return Rules(
             pins=tuple(Pin(pin.vm, pin.hosts, pin.strength) for pin in self.pins),
             anti_affinity=tuple(
-                AntiAffinity(rule.vms, rule.strength, rule.max_per_host, rule.spread_over or None)
+                AntiAffinity(rule.vms, rule.strength, rule.max_per_host, rule.spread_over or None, rule.against)
                 for rule in self.anti_affinity
             ),
             affinity=tuple(Affinity(rule.vms, rule.strength) for rule in self.affinity),
+            priorities=tuple(Priority(entry.vms, entry.priority) for entry in self.priorities),
         )
 
     def to_host_addresses(self) -> tuple[HostAddress, ...]:

@@ -58,6 +58,7 @@ class Autostart:
             if mode_of(vm) is not Mode.OBSERVE
         ]
         # A VM that fits nowhere is asked about at every cycle, and must not fill the journal.
+        wanted.sort(key=snapshot.priority, reverse=True)
         choices = place(snapshot, wanted, self._placements.settings)
         fitting = [choice for choice in choices if choice.host is not None]
         if fitting:

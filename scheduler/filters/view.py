@@ -28,6 +28,9 @@ class Memberships:
 
     pins: tuple[Pin, ...] = ()
     anti_affinity: tuple[int, ...] = ()
+    """Those that keep it apart from any VM, in whichever of two groups it is."""
+    against: tuple[int, ...] = ()
+    """Those of `anti_affinity` in which it belongs to the other group."""
     affinity: tuple[int, ...] = ()
     soft_pins: tuple[Pin, ...] = ()
 
@@ -90,6 +93,7 @@ class View:
         self._named: dict[str, list[Vm]] = defaultdict(list)
         for vm in self.vms:
             self._named[vm.name].append(vm)
+        self.priority: IntArray = np.array([snapshot.priority(vm) for vm in self.vms], dtype=np.int64)
         self.memory_mib: IntArray = np.array([vm.memory_mib for vm in self.vms], dtype=np.int64)
         self.active: BoolArray = np.array([vm.active for vm in self.vms], dtype=bool)
         self.vm_host: IntArray = np.array(
@@ -102,6 +106,7 @@ class View:
         self.domains = {group: _domains(self.hosts, rule) for group, rule in enumerate(self.anti_affinity)}
         """The failure domain of each host, shape (hosts,), of the groups that are spread over domains; others: None."""
         self.anti_affinity_counts: IntArray = np.zeros((len(self.anti_affinity), len(self.hosts)), dtype=np.int64)
+        self.against_counts: IntArray = np.zeros_like(self.anti_affinity_counts)
         self.affinity_counts: IntArray = np.zeros((len(self.affinity), len(self.hosts)), dtype=np.int64)
         self.static_table: tuple[IntArray, BoolArray] | None = None
         """Kept by the registry; holds as long as no stopped VM is started."""
@@ -118,6 +123,7 @@ class View:
         self.vms = (*self.vms, vm)
         self._named[vm.name].append(vm)
         self.groups = (*self.groups, _memberships(self.snapshot, vm))
+        self.priority = np.append(self.priority, self.snapshot.priority(vm))
         self.memory_mib = np.append(self.memory_mib, vm.memory_mib)
         self.active = np.append(self.active, False)
         self.vm_host = np.append(self.vm_host, NOWHERE if vm.host is None else self.host_index[vm.host])
@@ -173,7 +179,14 @@ class View:
         """An independent view to try moves on."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
-        for name in ("vm_host", "active", "free_memory_mib", "anti_affinity_counts", "affinity_counts"):
+        for name in (
+            "vm_host",
+            "active",
+            "free_memory_mib",
+            "anti_affinity_counts",
+            "against_counts",
+            "affinity_counts",
+        ):
             setattr(twin, name, getattr(self, name).copy())
         return twin
 
@@ -194,15 +207,22 @@ class View:
         return others
 
     def apart_from(self, group: int, need: Need) -> IntArray:
-        """How many of an anti-affinity group run on each host or in its failure domain, `need` left out, (hosts,)."""
-        counts: IntArray = self.anti_affinity_counts[group]
-        if not need.live:
+        """How many run on each host, or in its failure domain, that `need` keeps apart from by that rule, (hosts,).
+
+        The others of its own group, or those of the other one where two groups keep apart.
+        """
+        if group in need.groups.against or not self.anti_affinity[group].against:
+            counts: IntArray = self.anti_affinity_counts[group]
+        else:
+            counts = self.against_counts[group]
+        if not need.live or self.anti_affinity[group].against:
             return counts
         others = counts.copy()
-        others[self._counted_with(group, need.host)] -= 1
+        others[self.counted_with(group, need.host)] -= 1
         return others
 
-    def _counted_with(self, group: int, host: int) -> int | BoolArray:
+    def counted_with(self, group: int, host: int) -> int | BoolArray:
+        """What an anti-affinity group counts together with `host`: the host, or a mask of its failure domain."""
         domains = self.domains[group]
         if domains is None:
             return host
@@ -213,7 +233,8 @@ class View:
         self.free_memory_mib[host] -= sign * self.memory_mib[vm]
         groups = self.groups[vm]
         for group in groups.anti_affinity:
-            self.anti_affinity_counts[group, self._counted_with(group, host)] += sign
+            counts = self.against_counts if group in groups.against else self.anti_affinity_counts
+            counts[group, self.counted_with(group, host)] += sign
         for group in groups.affinity:
             self.affinity_counts[group, host] += sign
 
@@ -242,17 +263,23 @@ def _memberships(snapshot: Snapshot, vm: Vm) -> Memberships:
     if not (rules.pins or rules.anti_affinity or rules.affinity):
         return Memberships()
     pins = [pin for pin in rules.pins if selects(pin.vm, name=vm.name, uuid=vm.uuid, labels=vm.labels)]
+    apart = _meaning(vm, [rule.vms for rule in rules.anti_affinity])
+    against = tuple(
+        group for group in _meaning(vm, [rule.against for rule in rules.anti_affinity]) if group not in apart
+    )
     return Memberships(
         pins=tuple(pin for pin in pins if pin.strength is Strength.MUST),
-        anti_affinity=_groups_of(vm, rules.anti_affinity),
-        affinity=_groups_of(vm, rules.affinity),
+        anti_affinity=tuple(sorted((*apart, *against))),
+        against=against,
+        affinity=_meaning(vm, [rule.vms for rule in rules.affinity]),
         soft_pins=tuple(pin for pin in pins if pin.strength is Strength.SHOULD),
     )
 
 
-def _groups_of(vm: Vm, rules: Sequence[AntiAffinity | Affinity]) -> tuple[int, ...]:
+def _meaning(vm: Vm, groups: Sequence[tuple[str, ...]]) -> tuple[int, ...]:
+    """Which of `groups` of selectors mean `vm`."""
     return tuple(
-        index
-        for index, rule in enumerate(rules)
-        if selected_by_any(rule.vms, name=vm.name, uuid=vm.uuid, labels=vm.labels)
+        place
+        for place, selectors in enumerate(groups)
+        if selected_by_any(selectors, name=vm.name, uuid=vm.uuid, labels=vm.labels)
     )

@@ -64,12 +64,15 @@ def annealed(
 
 
 def _tied(load: Load) -> BoolArray:
-    """VMs that the kernel leaves where descent put them: with an affinity, over failure domains, kept from hosts."""
+    """VMs that the kernel leaves where descent put them: with an affinity, a rule it cannot count, or not_to."""
     every = np.arange(len(load.view.vms))
-    domains = load.view.domains
-    of_domains = (any(domains[group] is not None for group in groups.anti_affinity) for groups in load.view.groups)
+    view = load.view
+    uncounted = {
+        group for group, rule in enumerate(view.anti_affinity) if view.domains[group] is not None or rule.against
+    }
+    apart = (not uncounted.isdisjoint(groups.anti_affinity) for groups in view.groups)
     affine = (bool(groups.affinity) for groups in load.view.groups)
-    tied: BoolArray = np.fromiter(affine, dtype=bool) | np.fromiter(of_domains, dtype=bool)
+    tied: BoolArray = np.fromiter(affine, dtype=bool) | np.fromiter(apart, dtype=bool)
     return tied | load.closed(every).any(axis=1)
 
 

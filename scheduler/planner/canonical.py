@@ -6,7 +6,7 @@ Every tie in planning is broken by position, so renaming or reordering a cluster
 from dataclasses import replace
 
 from ..cluster.model import Host, Snapshot, Vm
-from ..cluster.rules import Affinity, AntiAffinity, selected_by_any, selects
+from ..cluster.rules import selected_by_any, selects
 
 
 def canonical(snapshot: Snapshot, seed: int = 0) -> Snapshot:
@@ -23,12 +23,18 @@ def canonical(snapshot: Snapshot, seed: int = 0) -> Snapshot:
 
 def _vm_key(snapshot: Snapshot, vm: Vm) -> tuple[object, ...]:
     rules = snapshot.rules
-    groups: tuple[AntiAffinity | Affinity, ...] = (*rules.anti_affinity, *rules.affinity)
+    selectors = [
+        *(rule.vms for rule in rules.anti_affinity),
+        *(rule.against for rule in rules.anti_affinity),
+        *(rule.vms for rule in rules.affinity),
+    ]
     spoken_of = tuple(
         [selects(pin.vm, name=vm.name, uuid=vm.uuid, labels=vm.labels) for pin in rules.pins]
-        + [selected_by_any(rule.vms, name=vm.name, uuid=vm.uuid, labels=vm.labels) for rule in groups]
+        + [selected_by_any(of, name=vm.name, uuid=vm.uuid, labels=vm.labels) for of in selectors]
     )
     return (
+        # Of VMs whose moves would do as well, the least important one comes first and is moved.
+        snapshot.priority(vm),
         -vm.memory_mib,
         vm.vcpus,
         vm.state.value,

@@ -95,11 +95,13 @@ def _limits(load: Load, vm: int) -> dict[str, IntArray]:
         "memory": np.maximum(0, view.free_memory_mib // need.memory_mib),
         "cpu": load.fits_at_high(vm, load.given),
     }
-    apart = [
-        rule.max_per_host - view.anti_affinity_counts[group]
-        for group, rule in enumerate(view.anti_affinity)
-        if group in need.groups.anti_affinity and rule.strength is Strength.MUST
-    ]
+    apart = []
+    for group in need.groups.anti_affinity:
+        group_rule = view.anti_affinity[group]
+        if group_rule.strength is Strength.MUST:
+            left = group_rule.max_per_host - view.apart_from(group, need)
+            # Those of one group may be as many as they like where none of the other one is.
+            apart.append(np.where(left > 0, _NO_LIMIT, 0) if group_rule.against else left)
     if apart:
         limits["anti_affinity"] = np.maximum(0, np.minimum.reduce(apart))
     return limits
@@ -110,7 +112,7 @@ def _together(load: Load, vm: int, fits: IntArray) -> IntArray:
     view, fits = load.view, fits.copy()
     for group in view.groups[vm].anti_affinity:
         rule, domains = view.anti_affinity[group], view.domains[group]
-        if domains is None or rule.strength is not Strength.MUST:
+        if domains is None or rule.against or rule.strength is not Strength.MUST:
             continue
         for domain in np.unique(domains):
             hosts = np.flatnonzero(domains == domain)

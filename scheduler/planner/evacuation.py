@@ -6,21 +6,21 @@ from ..filters.view import BoolArray
 from . import obstacle
 from .explanation import refusals
 from .load import Load
-from .objective import Budget, Move, Stuck
+from .objective import AFTER_LIMIT, Budget, Move, Stuck
 from .unit import best_host, unit_of
 
 CODE = "drain"
-CODE_LIMIT = "limit_reached"
 
 
 def evacuate(load: Load, drained: BoolArray, budget: Budget) -> tuple[list[Move], Stuck]:
     """Moves off all `drained` hosts, made in `load` too, and what cannot leave with the reasons.
 
-    The view must show the drained hosts in maintenance. The largest VMs go first, while there is most room.
+    The view must show the drained hosts in maintenance. The most important VMs go first, the largest
+    of them while there is most room.
     """
     view = load.view
     waiting = [int(vm) for vm in load.rows_of(drained)]
-    waiting.sort(key=lambda vm: (-int(view.memory_mib[vm]), vm))
+    waiting.sort(key=lambda vm: (-int(view.priority[vm]), -int(view.memory_mib[vm]), vm))
     moves: list[Move] = []
     stuck: Stuck = []
     seen: set[int] = set()
@@ -31,7 +31,7 @@ def evacuate(load: Load, drained: BoolArray, budget: Budget) -> tuple[list[Move]
         seen.update(unit)
         carried_mib = sum(int(view.memory_mib[one]) for one in (*(move.vm for move in moves), *unit))
         if budget.expired() or not budget.covers(len(moves) + len(unit), carried_mib):
-            stuck += [(member, (Reason(CODE_LIMIT, "comes after the limit of this plan"),)) for member in unit]
+            stuck += [(member, (AFTER_LIMIT,)) for member in unit]
             continue
         blocked = _blocked(load, unit)
         host = None if blocked else best_host(load, unit)

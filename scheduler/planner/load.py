@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cluster.model import HostState, Vm
+from ..cluster.rules import PRIORITY_WEIGHTS
 from ..filters.view import NOWHERE, BoolArray, IntArray, View
 from .plan import waiting_cores
 from .settings import PlannerSettings
@@ -43,6 +44,8 @@ class Load:
         self.excess_squared: FloatArray = (self.high - self.demand) ** 2
         """Of the high demand over the mean, in cores squared."""
         self.cpus: FloatArray = np.array([host.cpus for host in view.hosts], dtype=float)
+        self.importance: FloatArray = np.array([PRIORITY_WEIGHTS[int(one)] for one in view.priority], dtype=float)
+        """The weight of each VM's priority, shape (vms,)."""
         self._closed = _closed(view)
         self._place_vms()
         self._judge_hosts()
@@ -127,7 +130,9 @@ class Load:
         self.demand = np.append(self.demand, demand)
         self.high = np.append(self.high, max(demand, vm.cpu_demand_high_cores or 0.0))
         self.excess_squared = (self.high - self.demand) ** 2
-        return self.view.add(vm)
+        index = self.view.add(vm)
+        self.importance = np.append(self.importance, PRIORITY_WEIGHTS[int(self.view.priority[index])])
+        return index
 
     def copy(self) -> Self:
         """An independent load and view to try moves on."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 import numpy as np
 
@@ -65,6 +65,8 @@ class Budget:
         affordable: BoolArray = memory_mib <= left_mib
         return affordable
 
+
+AFTER_LIMIT: Final = Reason("limit_reached", "comes after the limit of this plan")
 
 Stuck = list[tuple[int, tuple[Reason, ...]]]
 """VMs that should leave their host and cannot, by index, with the reasons."""

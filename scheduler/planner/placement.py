@@ -103,13 +103,15 @@ class Placer:
 
 
 def place(snapshot: Snapshot, vms: Sequence[Vm], settings: PlannerSettings) -> tuple[Placement, ...]:
-    """A host for each of `vms`, in that order; each sees the room that those before it take.
+    """A host for each of `vms`; each sees the room that those before it take, the most important ones first.
 
     A VM that the snapshot has (by UUID) is a defined one to start; another is new. A VM that already runs is refused
     by every host.
     """
     placer = Placer(snapshot, settings)
-    return tuple(placer.place(vm) for vm in vms)
+    order = sorted(range(len(vms)), key=lambda place: -snapshot.priority(vms[place]))
+    placed = {place: placer.place(vms[place]) for place in order}
+    return tuple(placed[place] for place in range(len(vms)))
 
 
 def choose_destination(snapshot: Snapshot, vm: Vm, settings: PlannerSettings) -> Placement:

@@ -1,14 +1,18 @@
 """Repair: a running VM that breaks a must-rule where it is goes where it breaks none, before anything is balanced."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ..cluster.reason import Reason
+from ..cluster.rules import Strength
 from ..filters import affinity, pins, registry
+from ..filters.view import View
 from . import obstacle
 from .cost import predict
 from .explanation import refusals
 from .load import Load
-from .objective import Budget, Move, Stuck
+from .objective import AFTER_LIMIT, Budget, Move, Stuck
 from .unit import best_host, unit_of
 
 CODE = "repair"
@@ -31,7 +35,7 @@ def repair(load: Load, budget: Budget) -> tuple[list[Move], Stuck]:
             load.move(move.vm, move.destination)
             moved.add(move.vm)
         moves += found
-    left = [(vm, _why_not(load, vm)) for vm in violations(load)]
+    left = [(vm, _why_not(load, vm, reason)) for vm, reason in violations(load).items()]
     return moves, left
 
 
@@ -51,16 +55,11 @@ def violations(load: Load) -> dict[int, Reason]:
 
 
 def _next(load: Load, moved: set[int]) -> list[Move] | None:
-    """The next repair: a misplaced VM with all that is bound to it. Pins first, then what is carried soonest."""
-    broken = violations(load)
-    view = load.view
-
-    def first(vm: int) -> tuple[bool, float, int]:
-        return broken[vm].code != pins.CODE, predict(view.vms[vm], load.settings).seconds, vm
-
-    for vm in sorted(broken, key=first):
-        # A VM away from its group joins it alone; any other takes along what is bound to it.
-        unit = [vm] if broken[vm].code == affinity.CODE else unit_of(view, vm)
+    """The next repair: a misplaced VM with all that is bound to it. Pins first, then what is mended soonest."""
+    broken, view = violations(load), load.view
+    tolls = _tolls(load, broken)
+    for vm in sorted(broken, key=lambda vm: (broken[vm].code != pins.CODE, *tolls[vm], vm)):
+        unit = _unit(view, vm, broken[vm])
         if moved.intersection(unit) or any(obstacle.to_leaving(load, member) for member in unit):
             continue
         host = best_host(load, unit)
@@ -71,6 +70,40 @@ def _next(load: Load, moved: set[int]) -> list[Move] | None:
     return None
 
 
-def _why_not(load: Load, vm: int) -> tuple[Reason, ...]:
+def _unit(view: View, vm: int, broken: Reason) -> list[int]:
+    """What moves to mend that: a VM away from its group joins it alone, any other takes along what is bound to it."""
+    return [vm] if broken.code == affinity.CODE else unit_of(view, vm)
+
+
+def _tolls(load: Load, broken: Mapping[int, Reason]) -> dict[int, tuple[float, float]]:
+    """What it takes to mend each, and to move each: seconds, times the weight of the VM's priority.
+
+    Where two groups have met, all VMs of one of them have to leave; the group that is carried sooner is to.
+    """
+    view = load.view
+    own = {vm: load.importance[vm] * predict(view.vms[vm], load.settings).seconds for vm in broken}
+    whole = dict(own)
+    sides: dict[tuple[int, bool, bytes], list[int]] = {}
+    for vm in broken:
+        groups, home = view.groups[vm], int(view.vm_host[vm])
+        for group in groups.anti_affinity:
+            if view.anti_affinity[group].against and view.anti_affinity[group].strength is Strength.MUST:
+                domain = np.asarray(view.counted_with(group, home)).tobytes()
+                sides.setdefault((group, group in groups.against, domain), []).append(vm)
+    for side in sides.values():
+        together = sum(own[vm] for vm in side)
+        whole |= {vm: max(whole[vm], together) for vm in side}
+    return {vm: (whole[vm], own[vm]) for vm in broken}
+
+
+def _why_not(load: Load, vm: int, broken: Reason) -> tuple[Reason, ...]:
+    unit = _unit(load.view, vm, broken)
     blocked = obstacle.to_leaving(load, vm)
-    return (blocked,) if blocked is not None else refusals(load.view, vm) or (_TOGETHER,)
+    if blocked is not None:
+        return (blocked,)
+    anchors = [load.view.vms[member].name for member in unit if obstacle.to_leaving(load, member) is not None]
+    if anchors:
+        return (Reason(affinity.CODE, f"belongs with {', '.join(anchors)}, which cannot leave"),)
+    if best_host(load, unit) is not None:
+        return (AFTER_LIMIT,)
+    return refusals(load.view, vm) or (_TOGETHER,)

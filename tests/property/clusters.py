@@ -13,7 +13,7 @@ from typing import TypeVar
 from hypothesis import strategies as st
 
 from scheduler.cluster.model import Host, HostState, Snapshot, Vm, VmState
-from scheduler.cluster.rules import Affinity, AntiAffinity, Pin, Rules, Strength, selected_by_any, selects
+from scheduler.cluster.rules import Affinity, AntiAffinity, Pin, Priority, Rules, Strength, selected_by_any, selects
 from scheduler.planner.plan import Plan, Step
 
 FEATURES = ("aes", "avx", "avx2", "sse4.2")
@@ -85,14 +85,21 @@ def _rules(random: Random, names: list[str]) -> Rules:
     def strength() -> Strength:
         return random.choice(list(Strength))
 
+    priorities = tuple(Priority(vms(), random.randint(-2, 2)) for _ in range(random.randint(0, 1)))
     return Rules(
+        priorities=priorities,
         pins=tuple(Pin(random.choice(SELECTORS), hosts(), strength()) for _ in range(random.randint(0, 2))),
-        anti_affinity=tuple(
-            AntiAffinity(vms(), strength(), random.randint(1, 2), _mostly(random, None, "rack"))
-            for _ in range(random.randint(0, 2))
-        ),
+        anti_affinity=tuple(_apart(random, vms(), strength()) for _ in range(random.randint(0, 2))),
         affinity=tuple(Affinity(vms(), strength()) for _ in range(random.randint(0, 1))),
     )
+
+
+def _apart(random: Random, vms: tuple[str, ...], strength: Strength) -> AntiAffinity:
+    over = _mostly(random, None, "rack")
+    if random.random() < 0.4:
+        against = tuple(random.sample(SELECTORS, random.randint(1, 2)))
+        return AntiAffinity(vms, strength, spread_over=over, against=against)
+    return AntiAffinity(vms, strength, random.randint(1, 2), over)
 
 
 @st.composite
@@ -120,7 +127,10 @@ def plain(snapshot: Snapshot) -> Snapshot:
 
 
 def broken_rules(snapshot: Snapshot) -> Counter[tuple[str, object]]:
-    """How badly each must-rule is broken, counted the slow way: VMs too many, misplaced or away from their group."""
+    """How badly each must-rule is broken, counted the slow way: VMs too many, misplaced or away from their group.
+
+    Of two groups that keep apart: pairs that meet. A VM under way is on both of its hosts, for anti-affinity.
+    """
     broken: Counter[tuple[str, object]] = Counter()
     running = [vm for vm in snapshot.vms if vm.active]
     for pin in snapshot.rules.pins:
@@ -128,8 +138,13 @@ def broken_rules(snapshot: Snapshot) -> Counter[tuple[str, object]]:
             broken["pin", pin] += sum(_means((pin.vm,), vm) and not pin.allows(vm.host or "") for vm in running)
     for rule in snapshot.rules.anti_affinity:
         if rule.strength is Strength.MUST:
-            per_host = Counter(_domain(snapshot, vm, rule) for vm in running if _means(rule.vms, vm))
-            broken["anti_affinity", rule] += sum(max(0, number - rule.max_per_host) for number in per_host.values())
+            first = Counter(place for vm in running if _means(rule.vms, vm) for place in _domains(snapshot, vm, rule))
+            if rule.against:
+                others = [vm for vm in running if _means(rule.against, vm) and not _means(rule.vms, vm)]
+                second = Counter(place for vm in others for place in _domains(snapshot, vm, rule))
+                broken["anti_affinity", rule] += sum(first[place] * second[place] for place in first)
+            else:
+                broken["anti_affinity", rule] += sum(max(0, number - rule.max_per_host) for number in first.values())
     for group in snapshot.rules.affinity:
         if group.strength is Strength.MUST:
             per_host = Counter(vm.host for vm in running if _means(group.vms, vm))
@@ -137,9 +152,12 @@ def broken_rules(snapshot: Snapshot) -> Counter[tuple[str, object]]:
     return broken
 
 
-def _domain(snapshot: Snapshot, vm: Vm, rule: AntiAffinity) -> tuple[bool, str | None]:
-    label = snapshot.host(str(vm.host)).labels.get(rule.spread_over or "")
-    return (False, vm.host) if label is None else (True, label)
+def _domains(snapshot: Snapshot, vm: Vm, rule: AntiAffinity) -> set[tuple[bool, str]]:
+    places = set()
+    for name in {str(vm.host), vm.destination or str(vm.host)}:
+        label = snapshot.host(name).labels.get(rule.spread_over or "")
+        places.add((False, name) if label is None else (True, label))
+    return places
 
 
 def _means(selectors: tuple[str, ...], vm: Vm) -> bool:
@@ -152,6 +170,13 @@ def batches(plan: Plan) -> list[list[Step]]:
     """The steps of each batch, in order."""
     last = max((step.batch for step in plan.steps), default=0)
     return [[step for step in plan.steps if step.batch == number] for number in range(1, last + 1)]
+
+
+def under_way(snapshot: Snapshot, steps: list[Step]) -> Snapshot:
+    """The snapshot while `steps` are carried out: each VM on both ends."""
+    to = {step.uuid: step.destination for step in steps}
+    vms = tuple(replace(vm, destination=to.get(vm.uuid, vm.destination)) for vm in snapshot.vms)
+    return replace(snapshot, vms=vms)
 
 
 def held_mib(snapshot: Snapshot, arriving: list[Step]) -> dict[str, int]:

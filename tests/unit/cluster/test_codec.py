@@ -1,6 +1,7 @@
 """Snapshots as JSON: what is written is read again, and every mistake is told with its place."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,6 +62,16 @@ def test_rules_are_read() -> None:
     assert load_snapshot(changed("rules.pins.0", pin), "").rules.pins == (Pin("db-*", ("node1", "node2")),)
 
 
+def test_a_vm_has_its_own_priority_or_that_of_the_first_rule_that_means_it() -> None:
+    rules = [{"vms": ["web*"], "priority": 2}, {"vms": ["*"], "priority": -1}]
+    told = load_snapshot(changed("rules.priorities", rules), "")
+    assert told.priority(told.vm("web1")) == 2
+    assert told.priority(replace(told.vm("web1"), name="db1")) == -1
+    assert told.priority(replace(told.vm("web1"), priority=1)) == 1
+    assert load_snapshot(CONTRACT, "").priority(told.vm("web1")) == 0
+    assert load_snapshot(dump_snapshot(told), "") == told
+
+
 VM = {"name": "web2", "uuid": "other", "host": "node1", "vcpus": 1, "memory_mib": 1}
 MISTAKES = [
     ("vms.0.vcpus", "4", 'vms[0].vcpus: input should be a valid integer, not "4"'),
@@ -85,6 +96,21 @@ MISTAKES = [
     ("hosts.0.reserved_memory_mib", 131073, "hosts[0].reserved_memory_mib: is more than the 131072 of memory_mib"),
     ("rules.pins.0", {"vm": "a", "hosts": [], "host": []}, "unknown field, allowed are vm, hosts, strength"),
     ("rules.anti_affinity.0", {"vms": ["a"], "max_per_host": 0}, "max_per_host: is 0, allowed is 1 or more"),
+    (
+        "rules.anti_affinity.0",
+        {"vms": ["a"], "against": ["b"], "max_per_host": 2},
+        "rules.anti_affinity[0].max_per_host: is 2, allowed beside against is 1",
+    ),
+    (
+        "rules.anti_affinity.0",
+        {"vms": ["a"], "against": "b"},
+        "rules.anti_affinity[0].against: input should be a valid",
+    ),
+    ("rules.priorities", [{"vms": ["a"], "priority": 3}], "rules.priorities[0].priority: is 3, allowed is -2 to 2"),
+    ("rules.priorities", [{"vm": "a", "priority": 1}], "unknown field, allowed are vms, priority (and 1 more)"),
+    ("rules.priorities", [{"vms": ["a"]}], "rules.priorities[0].priority: is missing"),
+    ("vms.0.priority", -3, "vms[0].priority: is -3, allowed is -2 to 2"),
+    ("vms.0.priority", 0.5, "vms[0].priority: input should be a valid integer"),
     ("version", 2, "version: is 2, only 1 is known"),
     ("taken_at", "2026-11-23T10:00:00", "taken_at: has no time zone, end it with Z or an offset"),
     ("surprise", 1, "surprise: unknown field, allowed are taken_at, hosts, vms, rules, version"),

@@ -10,7 +10,7 @@ from .reference import keys, reference, tables
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "config" / "example.toml"
-ARRAYS = {"hosts", "pins", "anti_affinity", "affinity", "modes"}
+ARRAYS = {"hosts", "pins", "anti_affinity", "affinity", "priorities", "modes"}
 
 
 def written_below(table: Any, path: str) -> set[str]:

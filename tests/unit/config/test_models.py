@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from scheduler.cluster.ports import HostAddress
-from scheduler.cluster.rules import Affinity, AntiAffinity, Pin, Strength
+from scheduler.cluster.rules import Affinity, AntiAffinity, Pin, Priority, Strength
 from scheduler.config import Config, parse
 from scheduler.operations.settings import Limits, MigrationSettings, Mode
 from scheduler.planner.settings import Objective, PlannerSettings
@@ -32,6 +32,14 @@ vms = ["web-*", "tag:web=yes"]
 max_per_host = 2
 [[affinity]]
 vms = ["app", "cache"]
+[[anti_affinity]]
+vms = ["prod-*"]
+against = ["batch-*", "tag:batch"]
+strength = "should"
+spread_over = "rack"
+[[priorities]]
+vms = ["prod-*"]
+priority = 2
 [[modes]]
 vm = "tag:fragile"
 mode = "recommend"
@@ -85,7 +93,11 @@ def test_hosts_become_addresses(config: Config) -> None:
 def test_rules_become_rules(config: Config) -> None:
     rules = config.to_rules()
     assert rules.pins == (Pin("db-*", ("node1", "node*"), Strength.SHOULD),)
-    assert rules.anti_affinity == (AntiAffinity(("web-*", "tag:web=yes"), Strength.MUST, 2),)
+    assert rules.anti_affinity == (
+        AntiAffinity(("web-*", "tag:web=yes"), Strength.MUST, 2),
+        AntiAffinity(("prod-*",), Strength.SHOULD, 1, "rack", ("batch-*", "tag:batch")),
+    )
+    assert rules.priorities == (Priority(("prod-*",), 2),)
     assert rules.affinity == (Affinity(("app", "cache"), Strength.MUST),)
 
 

@@ -57,3 +57,10 @@ def test_a_rack_takes_only_so_many_however_many_hosts_it_has() -> None:
     hosts = [host(name, labels={"rack": name[0]}) for name in ("a1", "a2", "b1")]
     rules = Rules(anti_affinity=(AntiAffinity(("web*",), max_per_host=2, spread_over="rack"),))
     assert capacity(cluster(hosts, [vm("web0", "b1")], rules), vm("web"), SETTINGS).fits == 2 + 1
+
+
+def test_a_group_that_keeps_apart_from_another_has_the_hosts_without_it_for_itself() -> None:
+    rules = Rules(anti_affinity=(AntiAffinity(("prod*",), against=("batch*",)),))
+    snapshot = cluster([host("a"), host("b")], [vm("batch1", "a")], rules)
+    found = capacity(snapshot, vm("prod", cpu_demand_cores=0.1), PlannerSettings())
+    assert [(one.host, one.fits) for one in found.hosts] == [("a", 0), ("b", 16)]

@@ -65,3 +65,10 @@ def test_a_partial_plan_says_what_comes_after_its_limit() -> None:
 def test_an_unknown_host_is_an_error() -> None:
     with pytest.raises(KeyError, match="nowhere"):
         drained(cluster(HOSTS, []), "nowhere")
+
+
+def test_the_most_important_vm_leaves_first_and_gets_the_room() -> None:
+    vms = [vm("large", "a", memory_mib=8192), vm("gold", "a", memory_mib=4096, priority=1)]
+    made = drained(cluster([host("a"), host("b", memory_mib=8192)], vms), "a")
+    assert [step.vm for step in made.steps] == ["gold"]
+    assert [one.vm for one in made.unmoved] == ["large"]

@@ -160,3 +160,9 @@ def test_a_placer_decides_one_after_the_other_as_all_at_once() -> None:
 def test_a_new_vm_does_not_go_where_another_has_its_name() -> None:
     placer = Placer(cluster([host("a"), host("b", cpus=4)], [vm("web", "a")]), SETTINGS)
     assert placer.place(vm("web", uuid="uuid-new")).host == "b"
+
+
+def test_the_most_important_vm_is_placed_first_and_answers_come_in_the_order_asked() -> None:
+    snapshot = cluster([host("a", memory_mib=4096)], [])
+    made = place(snapshot, [vm("usual"), vm("gold", priority=2)], SETTINGS)
+    assert [(one.vm, one.host) for one in made] == [("usual", None), ("gold", "a")]

@@ -1,7 +1,7 @@
 """A broken must-rule is mended first, whatever the objective, and reported where it cannot be."""
 
 from scheduler.cluster.model import Snapshot
-from scheduler.cluster.rules import Affinity, AntiAffinity, Pin, Rules, Strength
+from scheduler.cluster.rules import Affinity, AntiAffinity, Pin, Priority, Rules, Strength
 from scheduler.planner.balance import plan
 from scheduler.planner.plan import Plan
 from scheduler.planner.settings import PlannerSettings
@@ -64,3 +64,27 @@ def test_repairs_count_towards_the_limit_of_moves() -> None:
     vms = [vm(f"db{n}", "a") for n in range(3)]
     made = planned(cluster(HOSTS, vms, Rules(pins=(Pin("db*", ("c",)),))), max_moves=2)
     assert len(made.steps) == 2
+
+
+def test_of_two_groups_that_met_the_one_that_is_carried_sooner_leaves() -> None:
+    rules = Rules(anti_affinity=(AntiAffinity(("prod*",), against=("batch*",)),))
+    vms = [vm("prod1", "a", memory_mib=8192), *(vm(f"batch{n}", "a", memory_mib=4096) for n in range(3))]
+    made = planned(cluster(HOSTS, vms, rules))
+    assert [(step.vm, step.reason.details["rule"]) for step in made.steps] == [("prod1", "anti_affinity")]
+    text = "where it is, a rule is broken: runs batch0, batch1, batch2 of batch*, which share no host with prod*"
+    assert made.steps[0].reason.text == text
+    important = Rules(rules.pins, rules.anti_affinity, priorities=(Priority(("prod*",), 2),))
+    assert {step.vm for step in planned(cluster(HOSTS, vms, important)).steps} == {"batch0", "batch1", "batch2"}
+
+
+def test_what_is_left_unmended_by_a_limit_says_so() -> None:
+    vms = [vm(f"db{n}", "a") for n in range(3)]
+    made = planned(cluster(HOSTS, vms, Rules(pins=(Pin("db*", ("c",)),))), max_moves=2)
+    assert [one.reasons[0].code for one in made.unmoved] == ["limit_reached"]
+
+
+def test_a_vm_bound_to_one_that_cannot_leave_is_reported_with_it() -> None:
+    rules = Rules(pins=(Pin("app1", ("c",)),), affinity=(Affinity(("app*",)),))
+    made = planned(cluster(HOSTS, [vm("app1", "a"), vm("app2", "a", movable=False, blockers=("hostdev",))], rules))
+    assert made.steps == ()
+    assert made.unmoved[0].reasons[0].text == "belongs with app2, which cannot leave"
