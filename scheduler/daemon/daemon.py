@@ -117,6 +117,7 @@ class Daemon:
         self.service.ready = False
         self.notices.close()
         await self._autostart.stop()
+        await self._placements.stop()
         await self._drains.stop()
         await self._migrations.stop()
         await self._observer.close()

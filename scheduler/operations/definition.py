@@ -1,12 +1,16 @@
 """Where the definition of a VM that is being started lies, and moving it so that there is never none."""
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 
 from ..cluster.model import VmState
 from ..cluster.ports import HypervisorError, UnreachableError
 from .context import Context
-from .journal import DefinitionMove
+from .journal import DefinitionMove, JournalError
+from .records import PlacementOutcome
+
+Step = Callable[[PlacementOutcome], Awaitable[None]]
+"""Journals what is about to be done, `DEFINING` or `STARTING`; JournalError when it must not be done."""
 
 
 class Startable(Protocol):
@@ -16,8 +20,8 @@ class Startable(Protocol):
     def bound_to(self) -> str | None:
         """The only host on which it can be started, once that is known."""
 
-    async def start_on(self, host: str) -> None:
-        """Define it there as needed and start it; HypervisorError when it does not run."""
+    async def start_on(self, host: str, step: Step) -> None:
+        """Define it there as needed and start it; HypervisorError or JournalError when it does not run."""
 
     async def put_back(self) -> None:
         """It was started nowhere: leave its definition where it was at first."""
@@ -33,15 +37,17 @@ class NewDefinition:
         self._uuid = uuid
         self._xml = xml
 
-    async def start_on(self, host: str) -> None:
+    async def start_on(self, host: str, step: Step) -> None:
         """See Startable."""
+        await step(PlacementOutcome.DEFINING)
         await self._cluster.define(host, self._xml)
         try:
+            await step(PlacementOutcome.STARTING)
             await self._cluster.start(host, self._uuid)
         except UnreachableError:
             # It may run there all the same: without its definition a running VM would become transient.
             raise
-        except HypervisorError:
+        except (HypervisorError, JournalError):
             await self._cluster.undefine(host, self._uuid)
             raise
 
@@ -63,8 +69,9 @@ class ExistingDefinition:
         self._home = home
         self._at = home
 
-    async def start_on(self, host: str) -> None:
+    async def start_on(self, host: str, step: Step) -> None:
         """See Startable."""
+        await step(PlacementOutcome.STARTING)
         if host != self._at:
             await self._move(host)
         await self._context.cluster.start(host, self._uuid)

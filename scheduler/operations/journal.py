@@ -13,7 +13,15 @@ import aiosqlite
 from . import journal_rows as rows
 from .history import Move
 from .journal_schema import bring_up_to_date
-from .records import Decision, MigrationRecord, MigrationState, PlacementRecord, Recommendation, RecommendationState
+from .records import (
+    Decision,
+    MigrationRecord,
+    MigrationState,
+    PlacementOutcome,
+    PlacementRecord,
+    Recommendation,
+    RecommendationState,
+)
 
 DECISIONS_KEPT = 2_000
 PLACEMENTS_KEPT = 10_000
@@ -21,6 +29,7 @@ RECOMMENDATIONS_KEPT = 2_000
 MOVES_KEPT_SECONDS = 7 * 86_400.0
 
 _FINAL_STATES = tuple(state.value for state in MigrationState if state.final)
+_UNDER_WAY = tuple(outcome.value for outcome in PlacementOutcome if not outcome.final)
 
 Record = PlacementRecord | Decision | Recommendation
 
@@ -141,13 +150,24 @@ class Journal:
     # Placements
 
     async def add_placement(self, record: PlacementRecord) -> PlacementRecord:
-        """Journal a placement that ended; returns it with its id."""
+        """Journal a placement; returns it with its id."""
         return replace(record, id=await self._add("placements", record, PLACEMENTS_KEPT))
+
+    async def update_placement(self, record: PlacementRecord) -> None:
+        """Journal what has changed of a placement."""
+        values = [record.at, rows.to_json(record), record.id]
+        await self._write("UPDATE placements SET at = ?, record = ? WHERE id = ?", values)
 
     async def placements(self, *, limit: int) -> list[PlacementRecord]:
         """The newest first."""
         found = await self._read("SELECT id, record FROM placements ORDER BY id DESC LIMIT ?", [limit])
         return [rows.placement(row) for row in found]
+
+    async def placements_under_way(self) -> list[PlacementRecord]:
+        """Those whose end is not journalled, oldest first."""
+        marks = ", ".join("?" * len(_UNDER_WAY))
+        query = f"SELECT id, record FROM placements WHERE record ->> 'outcome' IN ({marks}) ORDER BY id"  # noqa: S608
+        return [rows.placement(row) for row in await self._read(query, _UNDER_WAY)]
 
     async def begin_definition_move(self, move: DefinitionMove) -> None:
         """Journal that a definition is about to be moved."""

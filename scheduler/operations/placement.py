@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from uuid import uuid4
 from xml.etree import ElementTree as ET
 
@@ -13,8 +14,9 @@ from ..planner.placement import Placement, Refusal, place
 from ..planner.settings import PlannerSettings
 from . import definition as definitions
 from .context import Context
-from .definition import ExistingDefinition, NewDefinition, Startable
-from .placement_account import Course, Order, account
+from .definition import ExistingDefinition, NewDefinition, Startable, Step
+from .placement_account import Course, Order
+from .placement_entry import Entry, Interrupted
 from .records import Attempt, PlacementRecord, Trigger
 from .rehearsal import Rehearsal
 
@@ -29,6 +31,7 @@ class Placements:
         self._context = context
         self._starting: set[str] = set()
         """UUIDs of VMs whose start is under way, also where no room is reserved at the moment."""
+        self._interrupted = Interrupted(context, self._starting)
 
     async def place(
         self,
@@ -74,23 +77,27 @@ class Placements:
     async def recover(self) -> None:
         """At start, and when a host came back: put right what a crash has left half-done."""
         await definitions.recover(self._context, self._starting)
+        await self._interrupted.settle()
+
+    async def stop(self) -> None:
+        """Let go of what is being put right; it stands in the journal for `recover`."""
+        await self._interrupted.stop()
 
     async def _carry_out(self, vm: Vm, startable: Startable, order: Order) -> PlacementRecord:
+        entry = Entry(self._context, order)
         if vm.uuid in self._starting:
             course = Course(placement=_refused_everywhere(self._context.view.snapshot(), vm, _STARTING), host=None)
         else:
             self._starting.add(vm.uuid)
             try:
-                course = await self._start_somewhere(vm, startable, order)
+                course = await self._start_somewhere(vm, startable, order, entry)
             finally:
                 self._starting.discard(vm.uuid)
-        record = account(order, course, self._context.clock.wall())
-        if order.rehearsal is None:
-            record = await self._context.journal.add_placement(record)
+        record = await entry.end(course)
         self._context.listener(record)
         return record
 
-    async def _start_somewhere(self, vm: Vm, startable: Startable, order: Order) -> Course:
+    async def _start_somewhere(self, vm: Vm, startable: Startable, order: Order, entry: Entry) -> Course:
         """Try host after host, each chosen on the cluster as it is then."""
         first: Placement | None = None
         attempts: list[Attempt] = []
@@ -108,7 +115,8 @@ class Placements:
                 rehearsal.start(vm, host)
                 return Course(placement=first, host=host)
             self._context.gate.reserve(vm, host)
-            failure = await self._attempt(vm, startable, host)
+            course = Course(placement=first, host=host, attempts=tuple(attempts))
+            failure = await self._attempt(vm, startable, host, partial(entry.step, course))
             touched = {host, attempts[-1].host if attempts else vm.host or host}
             attempts.append(Attempt(host=host, error="" if failure is None else failure.text))
             if failure is None:
@@ -124,11 +132,11 @@ class Placements:
         current = next((known for known in snapshot.vms if known.uuid == vm.uuid), vm)
         return place(snapshot, (current,), self.settings)[0]
 
-    async def _attempt(self, vm: Vm, startable: Startable, host: str) -> HypervisorError | None:
+    async def _attempt(self, vm: Vm, startable: Startable, host: str, step: Step) -> HypervisorError | None:
         """Start it on `host`, where its room is reserved; returns what went wrong."""
         gate = self._context.gate
         try:
-            await startable.start_on(host)
+            await startable.start_on(host, step)
         except UnreachableError as error:
             # Whether it runs is not known: its room stays taken, and it is started nowhere else.
             gate.confirm(vm.uuid)

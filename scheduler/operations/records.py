@@ -72,14 +72,23 @@ class MigrationRecord:
 
 
 class PlacementOutcome(StrEnum):
-    """How a placement ended; a metric label."""
+    """How far a placement is, in order; all but the first two are ends, and metric labels."""
 
+    DEFINING = "defining"
+    """A new VM's definition is being put on its host. Like the next one it stands in the journal before that is done,
+    and after a crash until the next daemon has found out what became of it."""
+    STARTING = "starting"
     STARTED = "started"
     DRY_RUN = "dry_run"
     REFUSED = "refused"
     """No host can take it."""
     FAILED = "failed"
     """Every host that could take it failed to start it."""
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing happens after it."""
+        return self not in {self.DEFINING, self.STARTING}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +109,7 @@ class PlacementRecord:
     outcome: PlacementOutcome
     trigger: Trigger
     at: float
+    """When it ended; of one that is under way, when its latest step began."""
     host: str | None = None
     reason: str = ""
     """One sentence: why this host, or why none."""

@@ -60,7 +60,8 @@ class Metrics:
         registry.register(ClusterCollector(snapshot, hosts))
         # A rate needs the zero before the first one.
         for outcome in PlacementOutcome:
-            self._placements.labels(outcome.value)
+            if outcome.final:
+                self._placements.labels(outcome.value)
         for cycle_outcome in ("ok", "error"):
             self._cycles.labels(cycle_outcome)
 

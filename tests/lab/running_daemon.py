@@ -35,12 +35,12 @@ SLOW_MIGRATION = '[migration]\nbandwidth = "7MiB/s"\n'
 """Makes the migration of a guest take some 10 s, long enough to do something in the middle of it."""
 FINAL_STATES = frozenset({"completed", "failed", "aborted", "unknown"})
 
-_READY_SECONDS = 20
-_END_SECONDS = 20
+_READY_SECONDS = 60
+_END_SECONDS = 60
 _COMMAND_SECONDS = 90
 
 
-def until(look: Callable[[], T | None], what: str, *, seconds: float = 20) -> T:
+def until(look: Callable[[], T | None], what: str, *, seconds: float = 60) -> T:
     """Look again and again until there is something to see, and return it."""
     deadline = time.monotonic() + seconds
     while not (seen := look()):
@@ -169,6 +169,14 @@ class RunningDaemon:
         """One host as the daemon sees it."""
         answer: Answer = self.get(f"hosts/{name}")
         return answer
+
+    def placement_of(self, vm: str, *, ended: bool = True) -> Answer | None:
+        """The latest placement of a VM that has ended or, at choice, that is still under way."""
+        for record in self.get("placements")["placements"]:
+            if record["vm"] == vm and (record["outcome"] not in {"defining", "starting"}) == ended:
+                found: Answer = record
+                return found
+        return None
 
     def migrations(self) -> list[Answer]:
         """All migrations, newest first."""

@@ -179,8 +179,8 @@ def test_a_vm_whose_metadata_asks_for_it_is_placed_once(quick_lab: Lab, start_da
     define(quick_lab, "node1", GuestSpec("asks", metadata=ASKS))
     until(lambda: running_on(quick_lab, "asks"), "it was started")
     assert definitions(quick_lab, "asks") == running_on(quick_lab, "asks")
-    until(lambda: daemon.get("placements")["placements"], "it is journalled")
-    [record] = daemon.get("placements")["placements"]
+    record = until(lambda: daemon.placement_of("asks"), "it is journalled")
+    assert daemon.get("placements")["placements"] == [record]
     assert (record["vm"], record["trigger"], record["outcome"]) == ("asks", "autostart", "started")
     assert record["cycle"]
 

@@ -1,5 +1,7 @@
 """What is under way outlives the daemon: killed or stopped, the next one takes it up. And a config that changes."""
 
+import time
+
 import pytest
 
 from scheduler.lab.guest import GuestSpec
@@ -11,6 +13,7 @@ from tests.lab.running_daemon import (
     RunningDaemon,
     define,
     definitions,
+    ended,
     run_guests,
     running_on,
     start,
@@ -74,6 +77,30 @@ def test_the_next_daemon_can_abort_what_the_last_one_began(quick_lab: Lab, start
     assert definitions(quick_lab, "vm1") == running_on(quick_lab, "vm1") == ["node1"]
 
 
+def test_a_placement_during_which_the_daemon_is_killed_is_told_by_the_next(
+    quick_lab: Lab, start_daemon: StartDaemon
+) -> None:
+    daemon = start_daemon()
+    for number, seconds in enumerate((0.0, 0.1, 0.3)):
+        name = f"vm{number}"
+        command = daemon.begin("place", daemon.define_file(quick_lab, GuestSpec(name)))
+        under_way = until(lambda name=name: daemon.placement_of(name, ended=False), "it is journalled at first")
+        time.sleep(seconds)
+        daemon.kill()
+        ended(command)
+        daemon.start()
+        record = until(lambda name=name: daemon.placement_of(name), "it is settled", seconds=60)
+        assert record["id"] == under_way["id"]
+        assert record["requested_by"] == "root"
+        # It was killed while libvirt started the VM, or just before or after that.
+        assert running_on(quick_lab, name) == ([record["host"]] if record["outcome"] == "started" else [])
+        if record["outcome"] == "started":
+            assert definitions(quick_lab, name) == [record["host"]]
+        else:
+            assert "the daemon ended while it was being started" in record["reason"]
+            assert bool(definitions(quick_lab, name)) == ("it is defined there" in record["reason"])
+
+
 def test_the_journal_survives_and_what_was_placed_once_is_not_placed_again(
     quick_lab: Lab, start_daemon: StartDaemon
 ) -> None:
@@ -81,7 +108,7 @@ def test_the_journal_survives_and_what_was_placed_once_is_not_placed_again(
     asks = "<placement xmlns='urn:virt-scheduler:1' autostart='yes'/>"
     define(quick_lab, "node1", GuestSpec("asks", metadata=asks))
     [host] = until(lambda: running_on(quick_lab, "asks"), "it was started")
-    until(lambda: daemon.get("placements")["placements"], "it is journalled")
+    until(lambda: daemon.placement_of("asks"), "it is journalled")
     before = daemon.run("history", "--json").json
     with quick_lab.hosts[host].connect() as connection:
         connection.lookupByName("asks").destroy()

@@ -158,10 +158,10 @@ def test_memory_of_guests_and_injected_load_show(clean_lab: Lab) -> None:
 
     empty_mib = free_mib()
     start(clean_lab, "node2", GuestSpec("resident"))
-    wait_until(lambda: 96 < empty_mib - free_mib() < 300, "the guest takes memory", timeout_seconds=5)
+    wait_until(lambda: 96 < empty_mib - free_mib() < 300, "the guest takes memory", timeout_seconds=30)
     before_mib = free_mib()
     clean_lab.inject_load("node2", cpu_cores=1, memory_mib=200)
-    wait_until(lambda: before_mib - free_mib() > 150, "injected memory shows", timeout_seconds=5)
+    wait_until(lambda: before_mib - free_mib() > 150, "injected memory shows", timeout_seconds=30)
     assert busy_share(clean_lab, "node2") > 0.95
 
 
@@ -179,7 +179,7 @@ def test_a_guest_dirties_memory_at_the_rate_it_was_told(clean_lab: Lab) -> None:
                 stats.update(connection.domainListGetStats([domain], libvirt.VIR_DOMAIN_STATS_DIRTYRATE)[0][1])
                 return stats.get("dirtyrate.calc_status") == libvirt.VIR_DOMAIN_DIRTYRATE_MEASURED
 
-            wait_until(measured, "the dirty rate is measured", timeout_seconds=5)
+            wait_until(measured, "the dirty rate is measured", timeout_seconds=30)
             return stats["dirtyrate.megabytes_per_second"]
 
         # Each looks at some 48 pages of so small a guest, so that one page stands for 2 MiB.
@@ -218,7 +218,7 @@ def test_a_cut_link_parts_hosts_and_guests(clean_lab: Lab) -> None:
     with clean_lab.hosts["node3"].connect() as connection:
         assert connection.getHostname() == "node3"
     clean_lab.restore_link("node3")
-    clean_lab.wait_for_guest("islander", timeout_seconds=5)
+    clean_lab.wait_for_guest("islander", timeout_seconds=30)
 
 
 def test_a_slow_link_makes_migration_slow(clean_lab: Lab) -> None:
