@@ -74,8 +74,11 @@ class LibvirtCluster:
 
     async def observe(self, host: str) -> HostObservation:
         """The host and all its domains, active and inactive, now. Raises UnreachableError."""
-        session = self._session(host)
-        return await session.host_call(session.inventory.observe)
+        connection = self._host(host)
+        session = connection.session
+        look = await session.host_call(session.inventory.observe)
+        connection.seen_incoming(frozenset(domain.uuid for domain in look.domains if domain.incoming))
+        return look
 
     async def domain(self, host: str, uuid: str) -> DomainObservation | None:
         """One domain now; None when the host has none of that UUID."""

@@ -52,6 +52,11 @@ class HostConnection:
         """The host's storage pools that other hosts see as well, as far as known."""
         return frozenset() if self._session is None else self._session.inventory.shared.pools
 
+    def seen_incoming(self, uuids: frozenset[str]) -> None:
+        """A look has shown these domains on their way to the host, and no others."""
+        if self._attempt is not None:
+            self._attempt.translator.seen_incoming = uuids
+
     async def close(self) -> None:
         """Let the host go; calls that hang are left to themselves after a moment."""
         self._task.cancel()
@@ -145,7 +150,7 @@ class _Attempt:
     ) -> None:
         self._address = address
         self._on_event = on_event
-        self._translator = Translator()
+        self.translator = Translator()
         self._inventory = inventory
         self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
@@ -200,7 +205,7 @@ class _Attempt:
         self._inventory.touch(raw.uuid)
         if self._session is not None and self._session.lost.done():
             return
-        translated = self._translator.translate(raw)
+        translated = self.translator.translate(raw)
         if translated is not None:
             self._on_event(raw, *translated)
 

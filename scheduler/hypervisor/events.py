@@ -94,9 +94,12 @@ class Translator:
 
     libvirt tells a migration's arrival and a failed migration's resumption on the source alike (RESUMED, migrated),
     and a crash and an incoming migration given up alike (STOPPED, failed): what is on its way in has to be remembered.
+    `seen_incoming` are the UUIDs of what the latest look at the host found on its way: that may have begun before this
+    connection.
     """
 
     def __init__(self) -> None:
+        self.seen_incoming: frozenset[str] = frozenset()
         self._incoming: set[str] = set()
 
     def translate(self, raw: RawEvent) -> tuple[EventKind, str] | None:
@@ -120,19 +123,23 @@ class Translator:
             return EventKind.CHANGED, "migration coming in"
         if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
             return self._stopped(uuid, detail, text)
-        arriving = kind in (EventKind.RESUMED, EventKind.SUSPENDED) and uuid in self._incoming
-        if arriving:
-            self._incoming.discard(uuid)
+        if kind in (EventKind.RESUMED, EventKind.SUSPENDED) and self._has_come(uuid):
             return EventKind.MIGRATED_IN, text
         return kind, text
 
     def _stopped(self, uuid: str, detail: int, text: str) -> tuple[EventKind, str]:
-        if uuid in self._incoming:
-            self._incoming.discard(uuid)
+        if self._has_come(uuid):
             return EventKind.STOPPED, "incoming migration given up"
         if detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_MIGRATED:
             return EventKind.MIGRATED_OUT, text
         return (EventKind.CRASHED if detail in _DEATHS else EventKind.STOPPED), text
+
+    def _has_come(self, uuid: str) -> bool:
+        """Whether it was on its way in, which is over with this event."""
+        was = uuid in self._incoming or uuid in self.seen_incoming
+        self._incoming.discard(uuid)
+        self.seen_incoming -= {uuid}
+        return was
 
 
 def register(connection: Connection, deliver: Callable[[RawEvent], None]) -> list[int]:

@@ -74,6 +74,8 @@ def test_the_next_daemon_can_abort_what_the_last_one_began(quick_lab: Lab, start
     daemon.start()
     assert daemon.run("abort", "vm1").exit_code == 0
     until(lambda: daemon.migration_of("vm1", state="aborted"), "it is aborted")
+    told = until(lambda: [line for line in daemon.run("events").out.splitlines() if "vm1 on node2" in line], "is told")
+    assert [line.partition(": ")[2] for line in told] == ["stopped"]
     assert definitions(quick_lab, "vm1") == running_on(quick_lab, "vm1") == ["node1"]
 
 

@@ -78,6 +78,13 @@ def test_a_migration_given_up_is_no_crash_on_the_destination():
     assert translator.translate(FAILED) == (EventKind.CRASHED, "failed")
 
 
+def test_what_was_on_its_way_before_the_connection_is_known_from_a_look():
+    translator = Translator()
+    translator.seen_incoming = frozenset({UUID})
+    assert translator.translate(FAILED) == (EventKind.STOPPED, "incoming migration given up")
+    assert translator.translate(FAILED) == (EventKind.CRASHED, "failed")
+
+
 def test_another_domain_s_arrival_is_not_this_one_s():
     translator = Translator()
     translator.translate(INCOMING)
