@@ -1,7 +1,7 @@
 """Makes the snapshot: the latest look at every host, demand windows, rules and what is known of CPUs, joined."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from .demand import DemandBook
@@ -44,21 +44,24 @@ def assemble(
     windows: Windows,
     rules: Rules,
     cpu_verdicts: CpuVerdicts,
+    changing_hands: Collection[str] = (),
 ) -> Snapshot:
-    """The snapshot of all hosts and of every VM once, by UUID."""
+    """The snapshot of all hosts and of every VM once, by UUID.
+
+    VMs of which the UUID is in `changing_hands` may be on two hosts; of any other that is a reason for quarantine.
+    """
     sightings: dict[str, list[tuple[str, DomainObservation]]] = {}
     # The latest look first: just after a migration the source's older look still shows the VM.
     for host in sorted(hosts, key=lambda host: -host.observation.monotonic_s if host.observation else 0.0):
         for domain in host.observation.domains if host.observation else ():
             sightings.setdefault(domain.uuid, []).append((host.name, domain))
+    vms = (
+        _vm(seen, demand, windows, cpu_verdicts) for _, seen in sorted(sightings.items()) if not _only_incoming(seen)
+    )
     return Snapshot(
         taken_at=taken_at,
         hosts=tuple(_host(host, demand, windows) for host in hosts),
-        vms=tuple(
-            _vm(seen, demand, windows, cpu_verdicts)
-            for _, seen in sorted(sightings.items())
-            if not _only_incoming(seen)
-        ),
+        vms=tuple(replace(vm, quarantine=None) if vm.uuid in changing_hands else vm for vm in vms),
         rules=rules,
     )
 

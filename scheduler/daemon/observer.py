@@ -235,7 +235,8 @@ class Observer:
         ]
         windows = Windows(now_s=now_s, recent_s=recent_s, stale_after_s=self.settings.stale_after_s)
         taken_at = datetime.fromtimestamp(self._clock.wall(), UTC)
-        return assemble(taken_at, hosts, self._demand, windows, self.rules, self._compatibility.verdicts)
+        verdicts, moving = self._compatibility.verdicts, self._whereabouts.changing_hands()
+        return assemble(taken_at, hosts, self._demand, windows, self.rules, verdicts, moving)
 
     def _snapshots_are_old(self) -> None:
         self._snapshots.clear()

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from ..cluster.model import VmState
 from ..cluster.observation import HostObservation
 
+HANDOVER_S = 5.0
+"""Two hosts may show a VM for so long while one hands it over to the other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moved:
@@ -15,6 +18,14 @@ class Moved:
     vm: str
     source: str
     destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """A VM also runs on `host`, which a look of `since_s` was the first to show."""
+
+    host: str
+    since_s: float
 
 
 class Whereabouts:
@@ -27,8 +38,9 @@ class Whereabouts:
         self._ran_on: dict[str, str] = {}
         self._running: dict[str, dict[str, str]] = {}
         """By host: the names of the VMs that its latest look shows running, by UUID."""
-        self._arrivals: dict[str, str] = {}
-        """VMs that also run on another host than theirs, and on which."""
+        self._arrivals: dict[str, _Arrival] = {}
+        """VMs that also run on another host than theirs."""
+        self._looked_at_s: dict[str, float] = {}
 
     def note(self, look: HostObservation) -> tuple[list[Moved], set[str]]:
         """Take in a look; returns who has moved, and which hosts must be looked at to tell who else has."""
@@ -38,14 +50,25 @@ class Whereabouts:
             if domain.state is not VmState.STOPPED and not domain.incoming
         }
         self._running[look.host] = here
+        self._looked_at_s[look.host] = look.monotonic_s
         in_doubt: set[str] = set()
         for uuid in here:
             known = self._ran_on.setdefault(uuid, look.host)
-            if known != look.host and self._arrivals.get(uuid) != look.host:
-                self._arrivals[uuid] = look.host
+            arrival = self._arrivals.get(uuid)
+            if known != look.host and (arrival is None or arrival.host != look.host):
+                self._arrivals[uuid] = _Arrival(look.host, look.monotonic_s)
                 in_doubt.add(known)
         moved = self._settle()
         return moved, in_doubt - {one.source for one in moved}
+
+    def changing_hands(self) -> set[str]:
+        """UUIDs of VMs that two hosts show, and have not yet shown again long after that began."""
+        return {
+            uuid
+            for uuid, arrival in self._arrivals.items()
+            if min(self._looked_at_s.get(host, 0.0) for host in (arrival.host, self._ran_on[uuid]))
+            < arrival.since_s + HANDOVER_S
+        }
 
     def lost(self, host: str) -> None:
         """The host cannot be seen any more: what runs on another one meanwhile has moved there."""
@@ -59,8 +82,8 @@ class Whereabouts:
 
     def _settle(self) -> list[Moved]:
         moved = []
-        for uuid, destination in list(self._arrivals.items()):
-            source = self._ran_on[uuid]
+        for uuid, arrival in list(self._arrivals.items()):
+            source, destination = self._ran_on[uuid], arrival.host
             name = self._running.get(destination, {}).get(uuid)
             if name is not None and uuid in self._running.get(source, {}):
                 continue

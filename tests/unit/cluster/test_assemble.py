@@ -54,6 +54,13 @@ def test_a_uuid_that_runs_twice_is_left_to_a_person():
     assert quarantine == "its UUID is active on a and b: a person should look"
 
 
+def test_one_that_is_just_changing_hands_is_not():
+    hosts = (host("a", domain(), seen_at_s=99.0), host("b", domain(), seen_at_s=98.0))
+    changing = {domain().uuid}
+    [vm] = assemble(NOW, hosts, DemandBook(), Windows(now_s=100.0), Rules(), lambda _: {}, changing).vms
+    assert (vm.host, vm.quarantine) == ("a", None)
+
+
 def test_host_states():
     never_seen = HostInput(name="d", reachable=False, observation=None)
     snapshot = snapshot_of(host("a"), host("b", cordoned=True), host("c", reachable=False), never_seen)

@@ -127,6 +127,25 @@ def test_a_vm_that_runs_twice_has_not_moved_and_its_hosts_are_not_looked_at_for_
         assert seen.note(look("b", at_s + 1, "vm")) == ([], set())
 
 
+def test_a_vm_may_be_changing_hands_until_both_hosts_have_shown_it_again_long_after():
+    seen = Whereabouts()
+    seen.note(look("a", 0, "vm"))
+    assert seen.changing_hands() == set()
+    for host, at_s in (("b", 1), ("a", 2), ("b", 2), ("a", 20)):
+        seen.note(look(host, at_s, "vm"))
+        assert seen.changing_hands() == {"vm"}
+    seen.note(look("b", 20, "vm"))
+    assert seen.changing_hands() == set()
+
+
+def test_a_vm_that_has_changed_hands_does_so_no_more():
+    seen = Whereabouts()
+    seen.note(look("a", 0, "vm"))
+    seen.note(look("b", 1, "vm"))
+    seen.note(look("a", 2))
+    assert seen.changing_hands() == set()
+
+
 def test_a_vm_of_a_lost_host_that_runs_elsewhere_has_moved():
     seen = Whereabouts()
     seen.note(look("a", 0, "vm"))
