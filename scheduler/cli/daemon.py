@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .session import BAD_INPUT, Choice, Session, fail, live, print_json
+from .choice import Choice
+from .session import BAD_INPUT, Session, fail, live, print_json
 
 if TYPE_CHECKING:
     from ..config import Config

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .. import __version__
-from .session import Choice
+from .choice import Choice
 
 SECTIONS: dict[str, dict[str, str]] = {
     "Daemon": {

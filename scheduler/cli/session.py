@@ -6,38 +6,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 import click
 
+from .choice import Choice
 from .client import Api, ApiError, Record
 
 DONE, FAILED, BAD_INPUT, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes."""
 P = ParamSpec("P")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """Which config and which socket the caller named."""
-
-    config_path: Path | None = None
-    socket_path: Path | None = None
-
-    def socket(self) -> Path:
-        """The socket named, else the config's, else the default one. UsageError when a named config tells none."""
-        if self.socket_path is not None:
-            return self.socket_path
-        from ..config import Config, ConfigError, find_socket
-
-        try:
-            return find_socket(self.config_path)
-        except ConfigError as error:
-            if self.config_path is not None:
-                raise click.UsageError("\n".join(error.problems)) from None
-            # Not everyone who may speak to the daemon may read its config.
-            return Config().api.socket
 
 
 @dataclass(frozen=True)

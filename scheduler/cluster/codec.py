@@ -8,38 +8,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import cache
 from math import inf, isfinite
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
-from pydantic_core import ErrorDetails, from_json, to_json
-
+from . import reading
 from .model import Host, Snapshot, Vm
-from .rules import PRIORITY_WEIGHTS, Affinity, AntiAffinity, Pin, Priority, Rules
+from .rules import PRIORITY_WEIGHTS, AntiAffinity, Priority, Rules
 
 _T = TypeVar("_T")
 
-_READ_STRICTLY: Final = with_config(
-    ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
-)
-_KINDS: Final = (Host, Vm, Pin, AntiAffinity, Affinity, Priority, Rules, Snapshot)
-for _kind in _KINDS:
-    _READ_STRICTLY(_kind)
-# How a kind's fields are reached: the part of the JSON path that stands before the field's name.
-_KIND_AT: Final[Mapping[str, type]] = {
-    "hosts": Host,
-    "vms": Vm,
-    "pins": Pin,
-    "anti_affinity": AntiAffinity,
-    "affinity": Affinity,
-    "priorities": Priority,
-    "rules": Rules,
-}
 _AT_LEAST_ONE: Final = frozenset({"cpus", "memory_mib", "vcpus", "max_per_host", "version"})
-# Told first: a misspelt field is also a missing one, and its own name says more.
-_MISSPELT: Final = frozenset({"unexpected_keyword_argument", "extra_forbidden"})
-_SNAPSHOT: Final = TypeAdapter(Snapshot)
-_VM: Final = TypeAdapter(Vm)
 
 
 class SnapshotError(ValueError):
@@ -56,7 +35,7 @@ def load_snapshot(text: str | bytes, origin: str) -> Snapshot:
     data = _parse(text, origin)
     for vm in _members(data, "vms"):
         _name_as_uuid(vm)
-    snapshot = _validate(_SNAPSHOT, data, origin, Snapshot)
+    snapshot = _read(Snapshot, data, origin)
     for path, problem in _problems(snapshot):
         raise SnapshotError(origin, path, problem)
     return snapshot
@@ -82,7 +61,9 @@ def dump_snapshot(snapshot: Snapshot) -> str:
 
 def snapshot_schema() -> dict[str, Any]:
     """The JSON Schema of a snapshot."""
-    schema = _SNAPSHOT.json_schema()
+    from . import refusing
+
+    schema = refusing.schema(Snapshot)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     vm = schema["$defs"]["Vm"]
     vm["required"] = [name for name in vm["required"] if name != "uuid"]
@@ -92,7 +73,7 @@ def snapshot_schema() -> dict[str, Any]:
 
 def _load_vm(data: Any, origin: str, path: str) -> Vm:
     _name_as_uuid(data)
-    vm = _validate(_VM, data, origin, Vm, path)
+    vm = _read(Vm, data, origin, path)
     for inner, problem in _number_problems(vm, path):
         raise SnapshotError(origin, inner, problem)
     return vm
@@ -100,9 +81,26 @@ def _load_vm(data: Any, origin: str, path: str) -> Vm:
 
 def _parse(text: str | bytes, origin: str) -> Any:
     try:
-        return from_json(text)
-    except ValueError as error:
-        raise SnapshotError(origin, "", f"not JSON: {error}") from None
+        return reading.parse(text)
+    except reading.Doubtful:
+        from . import refusing
+
+        try:
+            return refusing.parse(text)
+        except refusing.Mistake as mistake:
+            raise SnapshotError(origin, mistake.path, mistake.text) from None
+
+
+def _read(kind: type[_T], data: Any, origin: str, path: str = "") -> _T:
+    try:
+        return reading.read(kind, data)
+    except reading.Doubtful:
+        from . import refusing
+
+        try:
+            return refusing.read(kind, data, path)
+        except refusing.Mistake as mistake:
+            raise SnapshotError(origin, mistake.path, mistake.text) from None
 
 
 def _members(data: Any, key: str) -> list[Any]:
@@ -113,38 +111,6 @@ def _members(data: Any, key: str) -> list[Any]:
 def _name_as_uuid(vm: Any) -> None:
     if isinstance(vm, dict) and "name" in vm:
         vm.setdefault("uuid", vm["name"])
-
-
-def _validate(adapter: TypeAdapter[_T], data: Any, origin: str, kind: type, path: str = "") -> _T:
-    # Through JSON once more: only there does strictness still take a list for a set and a text for a time.
-    try:
-        return adapter.validate_json(to_json(data, inf_nan_mode="constants"))
-    except ValidationError as error:
-        mistakes = sorted(error.errors(include_url=False), key=lambda mistake: mistake["type"] not in _MISSPELT)
-        more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
-        where = _path(mistakes[0]["loc"], path)
-        raise SnapshotError(origin, where, _wrong(mistakes[0], kind) + more) from None
-
-
-def _path(location: tuple[int | str, ...], start: str = "") -> str:
-    path = start
-    for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
-    return path
-
-
-def _wrong(mistake: ErrorDetails, kind: type) -> str:
-    names = [part for part in mistake["loc"][:-1] if isinstance(part, str)]
-    owner = _KIND_AT.get(names[-1], kind) if names else kind
-    match mistake["type"]:
-        case kind_of_mistake if kind_of_mistake in _MISSPELT:
-            return f"unknown field, allowed are {', '.join(field.name for field in fields(owner))}"
-        case "missing":
-            return "is missing"
-        case _:
-            shown = json.dumps(mistake["input"], default=str)
-            shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
-            return f"{mistake['msg'][0].lower()}{mistake['msg'][1:]}, not {shown}"
 
 
 def _problems(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
@@ -191,14 +157,18 @@ def _duplicates(owner: str, key: str, values: list[str]) -> Iterator[tuple[str, 
 
 
 def _number_problems(item: Host | Vm | AntiAffinity | Priority, path: str) -> Iterator[tuple[str, str]]:
-    for field in fields(item):
-        value = getattr(item, field.name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            continue
-        where = f"{path}.{field.name}" if path else field.name
-        least, most = _bounds(field.name)
-        if not isfinite(value) or not least <= value <= most:
+    for name, least, most in _numbers(cast("Any", type(item))):
+        value = getattr(item, name)
+        if value is not None and not (isfinite(value) and least <= value <= most):
+            where = f"{path}.{name}" if path else name
             yield where, f"is {value}, allowed is {least} {'or more' if most == inf else f'to {most:g}'}"
+
+
+@cache
+def _numbers(kind: Any) -> list[tuple[str, int, float]]:
+    """The fields of a kind that are numbers, with what they are at least and at most."""
+    hints = get_type_hints(kind)
+    return [(name, *_bounds(name)) for name, hint in hints.items() if hint in (int, float, int | None, float | None)]
 
 
 def _bounds(field: str) -> tuple[int, float]:

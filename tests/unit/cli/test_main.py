@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from scheduler import __version__
+from scheduler.cli.choice import Choice
 from scheduler.cli.main import SECTIONS, main
-from scheduler.cli.session import Choice, unwatched
+from scheduler.cli.session import unwatched
 
 CONFIG = """
 mode = "auto"
