@@ -46,6 +46,8 @@ class Host:
     """CPU used by everything on the host, recent mean. None: the sum of its VMs' demand is taken."""
     cpu_features: frozenset[str] | None = None
     cpu_model: str | None = None
+    domain_types: frozenset[str] | None = None
+    """How it runs guests: `kvm`, `qemu` (emulation)."""
     machine_types: frozenset[str] | None = None
     networks: frozenset[str] | None = None
     """What a NIC can be plugged into: `network:NAME` and `bridge:NAME`."""
@@ -86,6 +88,8 @@ class Vm:
 
     A host that is absent was not asked or could not tell; then `required_cpu_features` decides.
     """
+    domain_type: str | None = None
+    """How it is run: `kvm`, `qemu`. None: however the host can."""
     machine_type: str | None = None
     networks: frozenset[str] = frozenset()
     storage: frozenset[str] = frozenset()

@@ -18,6 +18,7 @@ class HostFacts:
     memory_mib: int
     cpu_features: frozenset[str] | None = None
     cpu_model: str | None = None
+    domain_types: frozenset[str] | None = None
     machine_types: frozenset[str] | None = None
     networks: frozenset[str] | None = None
     storage: frozenset[str] | None = None

@@ -48,6 +48,7 @@ class Need:
     blockers: tuple[str, ...] = ()
     required_cpu_features: frozenset[str] | None = None
     cpu_missing_on: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    domain_type: str | None = None
     machine_type: str | None = None
     networks: frozenset[str] = frozenset()
     storage: frozenset[str] = frozenset()
@@ -68,6 +69,7 @@ class Need:
             None if self.movable else self.host,
             self.required_cpu_features,
             frozenset(self.cpu_missing_on.items()),
+            self.domain_type,
             self.machine_type,
             self.networks,
             self.storage,
@@ -149,6 +151,7 @@ class View:
             blockers=facts.blockers,
             required_cpu_features=facts.required_cpu_features,
             cpu_missing_on=facts.cpu_missing_on,
+            domain_type=facts.domain_type,
             machine_type=facts.machine_type,
             networks=facts.networks,
             storage=facts.storage,

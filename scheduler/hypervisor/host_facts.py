@@ -40,6 +40,7 @@ def read_host(connection: Connection, shared_directories: Iterable[str], kind: c
         memory_mib=int(info[1] if memory is None else memory[0]),
         cpu_features=features,
         cpu_model=None if model is None else cpu.describe(connection, kind, model, features),
+        domain_types=None if capabilities is None else domain_types(capabilities),
         machine_types=None if capabilities is None else machine_types(capabilities),
         networks=_networks(connection),
         storage=None if pools is None else frozenset(pool.name() for pool in pools),
@@ -47,6 +48,14 @@ def read_host(connection: Connection, shared_directories: Iterable[str], kind: c
         libvirt_version=_version(_ask(connection.getLibVersion)),
     )
     return HostInventory(facts, _shared_storage(pools or [], shared_directories))
+
+
+def domain_types(capabilities: str) -> frozenset[str] | None:
+    """How the host runs guests of its own architecture: `qemu`, and `kvm` where its hardware and kernel can."""
+    root = ET.fromstring(capabilities)  # noqa: S314 - made by libvirt itself, never holds a DOCTYPE
+    host_arch = text_at(root, "host/cpu/arch")
+    arches = [arch for arch in root.iterfind("guest/arch") if arch.get("name") == host_arch]
+    return frozenset(kind for arch in arches for domain in arch.iter("domain") if (kind := domain.get("type"))) or None
 
 
 def machine_types(capabilities: str) -> frozenset[str] | None:

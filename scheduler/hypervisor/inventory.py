@@ -125,6 +125,10 @@ class Inventory:
 
     def compare_cpu(self, connection: Connection, facts: DomainFacts) -> CpuAnswer:
         """Whether the host can run a guest with that CPU; the answer holds as long as the connection."""
+        offered = None if self._host_read is None else self._host_read[2].facts.domain_types
+        if offered is not None and facts.virt_type not in offered:
+            # libvirt would compare with a CPU that has nothing.
+            return CpuAnswer(compatible=None, text=f"offers no {facts.virt_type}")
         question = (cpu.HypervisorKind.of(facts), facts.cpu_xml)
         if question not in self._answers:
             self._answers[question] = cpu.compare(connection, facts)

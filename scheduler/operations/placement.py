@@ -164,6 +164,7 @@ class Placements:
             state=VmState.STOPPED,
             required_cpu_features=facts.required_cpu_features,
             cpu_missing_on={name: missing for name, missing in zip(hosts, answers, strict=True) if missing is not None},
+            domain_type=facts.virt_type,
             machine_type=facts.machine_type,
             networks=facts.networks,
             storage=facts.storage,

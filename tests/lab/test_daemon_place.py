@@ -77,6 +77,8 @@ def test_a_host_that_is_asked_for_is_taken_or_refused_with_reasons(quick_lab: La
     )
     assert newer.exit_code == 3
     assert "avx2" in newer.out
+    by_hardware = daemon.define_file(quick_lab, GuestSpec("fast"), lambda xml: xml.replace("type='qemu'", "type='kvm'"))
+    assert "node1: offers no kvm, only qemu" in daemon.run("place", "--dry-run", by_hardware).out
     unknown = daemon.run("place", "--host", "node9", daemon.define_file(quick_lab, GuestSpec("vm2")))
     assert unknown.exit_code == 2
     assert "node1, node2, node3" in unknown.err
