@@ -44,6 +44,7 @@ class Pack:
                 load.move(move.vm, move.destination)
                 movable[move.vm] = False
             moves += found
+            survivable.discard(host)
             kept.clear()
         return moves
 

@@ -1,120 +1,192 @@
-"""Generated clusters: mixed hosts, all rules, missing figures, VMs on their way; and a plain judge of hard rules.
+"""Generated clusters: 1 to 60 mixed hosts, all kinds of rules, missing figures, VMs on their way.
 
-Hypothesis draws sizes and a seed, each host and VM is made from the seed and its number: a hundred times faster than
-drawing every field, and a failing cluster still shrinks to its fewest hosts and VMs.
+Hypothesis draws sizes, a mood and a seed; each host and VM is made from the seed and its number: a hundred times faster
+than drawing every field, and a failing cluster still shrinks to its fewest hosts and VMs.
 """
 
-from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from hypothesis import strategies as st
 
 from scheduler.cluster.model import Host, HostState, Snapshot, Vm, VmState
-from scheduler.cluster.rules import Affinity, AntiAffinity, Pin, Priority, Rules, Strength, selected_by_any, selects
-from scheduler.planner.plan import Plan, Step
+from scheduler.cluster.rules import Affinity, AntiAffinity, Pin, Priority, Rules, Strength
+from tests.property import judge
 
 FEATURES = ("aes", "avx", "avx2", "sse4.2")
+MACHINES = ("pc-q35-7.2", "pc-q35-8.2", "pc-i440fx-7.2")
 NETWORKS = ("network:default", "bridge:br0")
-SELECTORS = ("web*", "db*", "app*", "*1", "*2", "web3")
+STORAGE = ("nfs", "ceph")
+SELECTORS = ("web*", "db*", "app*", "*1", "*2", "web3", "uuid-4", "UUID-5", "tag:tier", "tag:tier=gold")
+HOST_SELECTORS = ("host*", "host1*", "*2")
+MOST_HOSTS = (5, 6, 6, 6, 12, 60)
+VMS_PER_HOST = 5
 
 _T = TypeVar("_T")
 
 
-def _mostly(random: Random, usual: _T, *others: _T) -> _T:
-    return usual if random.random() < 0.85 else random.choice(others)
+class Mood(NamedTuple):
+    """What sort of cluster it is."""
+
+    oddity: float = 0.0
+    """How likely each fact is unusual."""
+    busy: tuple[float, float] = (0.0, 0.6)
+    """Demand per vCPU."""
+    crowded: bool = False
+    """VMs go where they like, also on hosts that are full."""
+    lawful: bool = True
+    """No must-rule is broken to begin with."""
 
 
-def _some(random: Random, of: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(random.sample(of, random.randint(0, len(of))))
+MOODS = (
+    Mood(),
+    Mood(busy=(0.3, 1.0)),
+    Mood(oddity=0.03, busy=(0.2, 1.0)),
+    Mood(oddity=0.03, busy=(0.1, 0.9), crowded=True),
+    Mood(oddity=0.03, lawful=False),
+    Mood(oddity=0.15, busy=(0.0, 1.0), crowded=True, lawful=False),
+)
 
 
-def _host(random: Random, index: int) -> Host:
-    cpus = random.choice([4, 8, 16])
+class _Draw:
+    """Facts of one host or VM, from a seed of its own."""
+
+    def __init__(self, what: object, mood: Mood) -> None:
+        self.random = Random(str(what))
+        self.choice = self.random.choice
+        self.oddity = mood.oddity
+
+    def mostly(self, usual: _T, *others: _T) -> _T:
+        return usual if self.random.random() >= self.oddity else self.random.choice(others)
+
+    def some(self, of: tuple[str, ...]) -> frozenset[str]:
+        return frozenset(self.random.sample(of, self.random.randint(0, len(of))))
+
+
+def _host(draw: _Draw, index: int) -> Host:
+    cpus = draw.choice([4, 8, 16, 32])
+    reserved = draw.choice([0, 2048])
     return Host(
         name=f"host{index}",
         cpus=cpus,
-        memory_mib=random.choice([16, 32, 64]) * 1024,
-        reserved_memory_mib=random.choice([0, 2048]),
-        state=_mostly(random, HostState.UP, HostState.MAINTENANCE, HostState.UNREACHABLE),
-        cpu_used_cores=_mostly(random, None, random.uniform(0, cpus)),
-        cpu_features=_mostly(random, None, _some(random, FEATURES)),
-        networks=_mostly(random, None, _some(random, NETWORKS)),
-        labels=_mostly(random, {"rack": random.choice("ab")}, {}),
-        stale=random.random() < 0.1,
-        contended_seconds=_mostly(random, None, 0.0, 30.0, 500.0),
+        memory_mib=draw.choice([16, 32, 64]) * 1024,
+        reserved_memory_mib=reserved,
+        state=draw.mostly(HostState.UP, HostState.MAINTENANCE, HostState.UNREACHABLE),
+        cpu_used_cores=draw.mostly(None, draw.random.uniform(0, cpus)),
+        cpu_features=draw.mostly(frozenset(FEATURES), None, draw.some(FEATURES)),
+        machine_types=draw.mostly(None, frozenset(MACHINES[:2]), frozenset(MACHINES)),
+        networks=draw.mostly(frozenset(NETWORKS), None, draw.some(NETWORKS)),
+        storage=draw.mostly(frozenset(STORAGE), None, draw.some(STORAGE)),
+        labels=draw.mostly({"rack": draw.choice("abcde")}, {}),
+        stale=draw.mostly(False, True),
+        contended_seconds=draw.mostly(None, 0.0, 30.0, 500.0),
     )
 
 
-def _vm(random: Random, index: int, names: list[str]) -> Vm:
-    vcpus = random.choice([1, 2, 4])
-    waits = _mostly(random, 0.0, random.uniform(0, 0.5))
-    demand = _mostly(random, vcpus * max(waits, random.random()), None)
-    state = _mostly(random, VmState.RUNNING, VmState.PAUSED, VmState.STOPPED)
+def _vm(draw: _Draw, index: int, names: list[str], mood: Mood) -> Vm:
+    random = draw.random
+    vcpus = draw.choice([1, 2, 4, 8])
+    waits = draw.mostly(0.0, random.uniform(0, 0.5))
+    demand = draw.mostly(vcpus * max(waits, random.uniform(*mood.busy)), None)
+    state = draw.mostly(VmState.RUNNING, VmState.PAUSED, VmState.STOPPED)
     return Vm(
-        name=f"{random.choice(['web', 'db', 'app'])}{index}",
+        name=f"{draw.choice(['web', 'db', 'app'])}{index}",
         uuid=f"uuid-{index}",
         vcpus=vcpus,
-        memory_mib=random.choice([1, 2, 4, 8]) * 1024,
+        memory_mib=draw.choice([1, 2, 4, 8]) * 1024,
         host=names[min(random.randrange(len(names)), random.randrange(len(names)))],
         state=state,
         cpu_demand_cores=demand,
-        cpu_demand_high_cores=None if demand is None else demand * random.choice([1.0, 1.5]),
-        cpu_wait_ratio=_mostly(random, waits, None),
-        dirty_mib_per_s=_mostly(random, None, 10.0, 500.0),
-        required_cpu_features=_mostly(random, None, _some(random, FEATURES)),
-        cpu_missing_on=_mostly(random, {}, {random.choice(names): _some(random, FEATURES)}),
-        networks=_mostly(random, frozenset(), _some(random, NETWORKS)),
-        movable=random.random() < 0.9,
-        hold=_mostly(random, None, "cooldown"),
-        not_to=_mostly(random, {}, {"host0": "came from there"}),
-        quarantine=_mostly(random, None, "runs twice"),
-        destination=_mostly(random, None, None, random.choice(names)) if state is VmState.RUNNING else None,
+        cpu_demand_high_cores=None if demand is None else demand * draw.choice([1.0, 1.0, 1.2]),
+        cpu_wait_ratio=draw.mostly(waits, None),
+        memory_used_mib=draw.mostly(None, 100.0),
+        dirty_mib_per_s=draw.mostly(None, 10.0, 500.0),
+        required_cpu_features=draw.mostly(None, draw.some(FEATURES)),
+        cpu_missing_on=draw.mostly({}, {draw.choice(names): draw.some(FEATURES)}),
+        machine_type=draw.mostly(None, *MACHINES),
+        networks=draw.mostly(frozenset(), draw.some(NETWORKS)),
+        storage=draw.mostly(frozenset(), draw.some(STORAGE)),
+        movable=draw.mostly(True, False),
+        hold=draw.mostly(None, "cooldown"),
+        not_to=draw.mostly({}, {draw.choice(names): "came from there"}),
+        quarantine=draw.mostly(None, "runs twice"),
+        destination=draw.mostly(None, draw.choice(names)) if state is VmState.RUNNING else None,
+        defined_on=draw.mostly((), (draw.choice(names),)),
+        labels=draw.mostly({"tier": draw.choice(["gold", "iron", "iron", "iron"])}, {}),
     )
 
 
-def _rules(random: Random, names: list[str]) -> Rules:
-    def vms() -> tuple[str, ...]:
-        return tuple(random.sample(SELECTORS, random.randint(1, 2)))
+def _settled(hosts: tuple[Host, ...], vms: tuple[Vm, ...]) -> tuple[Vm, ...]:
+    """Every VM where memory is left for it, from its own host onwards; stopped when there is none."""
+    free = {host.name: host.memory_mib - host.reserved_memory_mib for host in hosts}
+    names, settled = list(free), []
+    for vm in vms:
+        first = names.index(str(vm.host))
+        fit = [name for name in names[first:] + names[:first] if free[name] >= vm.memory_mib]
+        if not fit or not vm.active:
+            settled.append(replace(vm, state=VmState.STOPPED, destination=None))
+            continue
+        going = vm.destination if vm.destination in fit and vm.destination != fit[0] else None
+        for name in (fit[0], going):
+            if name is not None:
+                free[name] -= vm.memory_mib
+        settled.append(replace(vm, host=fit[0], destination=going))
+    return tuple(settled)
 
-    def hosts() -> tuple[str, ...]:
-        return tuple(random.sample(names, random.randint(1, min(3, len(names)))))
 
-    def strength() -> Strength:
-        return random.choice(list(Strength))
+def _rules(draw: _Draw, hosts: list[str], vms: tuple[Vm, ...]) -> Rules:
+    random = draw.random
+    names = [vm.name for vm in vms] or ["web0"]
 
-    priorities = tuple(Priority(vms(), random.randint(-2, 2)) for _ in range(random.randint(0, 1)))
+    def members() -> tuple[str, ...]:
+        few = tuple(random.sample(names, min(len(names), random.randint(2, 4))))
+        return draw.choice([few, tuple(random.sample(SELECTORS, random.randint(1, 2)))])
+
+    def some_hosts() -> tuple[str, ...]:
+        few = tuple(random.sample(hosts, random.randint(1, min(3, len(hosts)))))
+        return draw.choice([few, few, (draw.choice(HOST_SELECTORS),)])
+
+    def up_to(number: int, make: Callable[[], _T]) -> tuple[_T, ...]:
+        return tuple(make() for _ in range(random.randint(0, number)))
+
+    def apart() -> AntiAffinity:
+        over, strength = random.choice([None, None, "rack"]), draw.choice(strengths)
+        if random.random() < 0.3:
+            return AntiAffinity(members(), strength, spread_over=over, against=members())
+        return AntiAffinity(members(), strength, random.choice([1, 2, 5]), over)
+
+    strengths = list(Strength)
     return Rules(
-        priorities=priorities,
-        pins=tuple(Pin(random.choice(SELECTORS), hosts(), strength()) for _ in range(random.randint(0, 2))),
-        anti_affinity=tuple(_apart(random, vms(), strength()) for _ in range(random.randint(0, 2))),
-        affinity=tuple(Affinity(vms(), strength()) for _ in range(random.randint(0, 1))),
+        pins=up_to(3, lambda: Pin(random.choice([*SELECTORS, *names[:3]]), some_hosts(), draw.choice(strengths))),
+        anti_affinity=up_to(3, apart),
+        affinity=up_to(2, lambda: Affinity(members(), draw.choice(strengths))),
+        priorities=up_to(2, lambda: Priority(members(), random.randint(-2, 2))),
     )
 
 
-def _apart(random: Random, vms: tuple[str, ...], strength: Strength) -> AntiAffinity:
-    over = _mostly(random, None, "rack")
-    if random.random() < 0.4:
-        against = tuple(random.sample(SELECTORS, random.randint(1, 2)))
-        return AntiAffinity(vms, strength, spread_over=over, against=against)
-    return AntiAffinity(vms, strength, random.randint(1, 2), over)
+def cluster(hosts: int, vms: int, mood: Mood, seed: int, *, ruled: bool = True) -> Snapshot:
+    """The cluster that these numbers stand for."""
+    machines = tuple(_host(_Draw(("host", seed, index), mood), index) for index in range(hosts))
+    names = [host.name for host in machines]
+    guests = tuple(_vm(_Draw(("vm", seed, index), mood), index, names, mood) for index in range(vms))
+    if not mood.crowded:
+        guests = _settled(machines, guests)
+    taken_at = datetime(2026, 11, 23, tzinfo=UTC)
+    rules = _rules(_Draw(("rules", seed), mood), names, guests) if ruled else Rules()
+    made = Snapshot(taken_at=taken_at, hosts=machines, vms=guests, rules=rules)
+    return replace(made, rules=judge.kept(made)) if mood.lawful else made
 
 
 @st.composite
-def snapshots(draw: st.DrawFn) -> Snapshot:
-    """Clusters of 1 to 6 hosts and up to 24 VMs; half of them without rules."""
-    seed = draw(st.integers(0, 1_000_000))
-    hosts = tuple(_host(Random(f"host {seed} {index}"), index) for index in range(draw(st.integers(1, 6))))
-    names = [host.name for host in hosts]
-    vms = tuple(_vm(Random(f"vm {seed} {index}"), index, names) for index in range(draw(st.integers(0, 24))))
-    return Snapshot(
-        taken_at=datetime(2026, 11, 23, tzinfo=UTC),
-        hosts=hosts,
-        vms=vms,
-        rules=_rules(Random(f"rules {seed}"), names) if draw(st.booleans()) else Rules(),
-    )
+def snapshots(draw: st.DrawFn, moods: tuple[Mood, ...] = MOODS) -> Snapshot:
+    """Clusters of 1 to 60 hosts, most of them small, and up to five VMs a host; half of them without rules."""
+    hosts = draw(st.integers(1, draw(st.sampled_from(MOST_HOSTS))))
+    vms = draw(st.integers(0, VMS_PER_HOST * hosts))
+    mood = draw(st.sampled_from(moods))
+    return cluster(hosts, vms, mood, draw(st.integers(0, 1_000_000)), ruled=draw(st.booleans()))
 
 
 def plain(snapshot: Snapshot) -> Snapshot:
@@ -124,68 +196,3 @@ def plain(snapshot: Snapshot) -> Snapshot:
         hosts=tuple(replace(host, state=HostState.UP, stale=False) for host in snapshot.hosts),
         vms=tuple(replace(vm, destination=None, cpu_demand_cores=vm.cpu_demand_cores or 0.0) for vm in snapshot.vms),
     )
-
-
-def broken_rules(snapshot: Snapshot) -> Counter[tuple[str, object]]:
-    """How badly each must-rule is broken, counted the slow way: VMs too many, misplaced or away from their group.
-
-    Of two groups that keep apart: pairs that meet. A VM under way is on both of its hosts, for anti-affinity.
-    """
-    broken: Counter[tuple[str, object]] = Counter()
-    running = [vm for vm in snapshot.vms if vm.active]
-    for pin in snapshot.rules.pins:
-        if pin.strength is Strength.MUST:
-            broken["pin", pin] += sum(_means((pin.vm,), vm) and not pin.allows(vm.host or "") for vm in running)
-    for rule in snapshot.rules.anti_affinity:
-        if rule.strength is Strength.MUST:
-            first = Counter(place for vm in running if _means(rule.vms, vm) for place in _domains(snapshot, vm, rule))
-            if rule.against:
-                others = [vm for vm in running if _means(rule.against, vm) and not _means(rule.vms, vm)]
-                second = Counter(place for vm in others for place in _domains(snapshot, vm, rule))
-                broken["anti_affinity", rule] += sum(first[place] * second[place] for place in first)
-            else:
-                broken["anti_affinity", rule] += sum(max(0, number - rule.max_per_host) for number in first.values())
-    for group in snapshot.rules.affinity:
-        if group.strength is Strength.MUST:
-            per_host = Counter(vm.host for vm in running if _means(group.vms, vm))
-            broken["affinity", group] += sum(per_host.values()) - max(per_host.values(), default=0)
-    return broken
-
-
-def _domains(snapshot: Snapshot, vm: Vm, rule: AntiAffinity) -> set[tuple[bool, str]]:
-    places = set()
-    for name in {str(vm.host), vm.destination or str(vm.host)}:
-        label = snapshot.host(name).labels.get(rule.spread_over or "")
-        places.add((False, name) if label is None else (True, label))
-    return places
-
-
-def _means(selectors: tuple[str, ...], vm: Vm) -> bool:
-    if len(selectors) == 1:
-        return selects(selectors[0], name=vm.name, uuid=vm.uuid, labels=vm.labels)
-    return selected_by_any(selectors, name=vm.name, uuid=vm.uuid, labels=vm.labels)
-
-
-def batches(plan: Plan) -> list[list[Step]]:
-    """The steps of each batch, in order."""
-    last = max((step.batch for step in plan.steps), default=0)
-    return [[step for step in plan.steps if step.batch == number] for number in range(1, last + 1)]
-
-
-def under_way(snapshot: Snapshot, steps: list[Step]) -> Snapshot:
-    """The snapshot while `steps` are carried out: each VM on both ends."""
-    to = {step.uuid: step.destination for step in steps}
-    vms = tuple(replace(vm, destination=to.get(vm.uuid, vm.destination)) for vm in snapshot.vms)
-    return replace(snapshot, vms=vms)
-
-
-def held_mib(snapshot: Snapshot, arriving: list[Step]) -> dict[str, int]:
-    """Memory that VMs hold on each host while `arriving` are under way: on both ends."""
-    held = dict.fromkeys((host.name for host in snapshot.hosts), 0)
-    for vm in snapshot.vms:
-        if vm.active:
-            for name in {vm.host, vm.destination} - {None}:
-                held[str(name)] += vm.memory_mib
-    for step in arriving:
-        held[step.destination] += snapshot.vm(step.uuid).memory_mib
-    return held

@@ -1,93 +1,97 @@
-"""The laws of planning, on generated clusters."""
+"""The laws of planning, on generated clusters, for every objective and for drains.
 
+The examples are the same in every run; `VIRT_SCHEDULER_EXAMPLES=1000 pytest tests/property/test_plans.py` looks at as
+many others.
+"""
+
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as hypothesis_settings
 
 from scheduler.cluster.codec import dump_snapshot, load_snapshot
-from scheduler.cluster.model import HostState, Snapshot
+from scheduler.cluster.model import HostState, Snapshot, VmState
 from scheduler.cluster.rules import Affinity, AntiAffinity, Pin, Rules
-from scheduler.filters import registry
 from scheduler.filters.view import View
 from scheduler.planner.balance import GOALS, plan
+from scheduler.planner.cost import predict
 from scheduler.planner.evenness import Evenness
 from scheduler.planner.load import Load
-from scheduler.planner.objective import score
-from scheduler.planner.plan import Plan, apply_plan
+from scheduler.planner.objective import Budget, score
+from scheduler.planner.plan import Plan, Step, apply_plan
 from scheduler.planner.settings import Objective, PlannerSettings
-from tests.property.clusters import batches, broken_rules, held_mib, plain, snapshots, under_way
+from tests.property import judge
+from tests.property.clusters import MOODS, plain, snapshots
 
-laws = hypothesis_settings(max_examples=60, deadline=None)
+EXAMPLES = os.environ.get("VIRT_SCHEDULER_EXAMPLES")
+laws = hypothesis_settings(
+    max_examples=int(EXAMPLES or "40"),
+    derandomize=EXAMPLES is None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 objectives = pytest.mark.parametrize("objective", list(Objective))
+LAWFUL = tuple(mood for mood in MOODS if mood.lawful)
 
 
 def planned(snapshot: Snapshot, objective: Objective, drain: tuple[str, ...] = (), seed: int = 0) -> Plan:
     return plan(snapshot, PlannerSettings(objective=objective), clock=lambda: 0.0, drain=drain, seed=seed)
 
 
-def repairs(made: Plan) -> int:
-    return sum(step.reason.code == "repair" for step in made.steps)
+def in_maintenance(snapshot: Snapshot, names: tuple[str, ...]) -> Snapshot:
+    hosts = (
+        replace(host, state=HostState.MAINTENANCE) if host.name in names and host.state is HostState.UP else host
+        for host in snapshot.hosts
+    )
+    return replace(snapshot, hosts=tuple(hosts))
 
 
-def check_every_step(snapshot: Snapshot, made: Plan, settings: PlannerSettings, drain: tuple[str, ...] = ()) -> None:
-    """No step fills a host above its memory, breaks a must-rule, or goes where a filter refuses."""
-    before = broken_rules(snapshot)
-    state = snapshot
-    for batch in batches(made):
-        view = View(state)
-        held = held_mib(state, batch)
-        for step in batch:
-            destination = state.host(step.destination)
-            assert state.vm(step.uuid).host == step.source != step.destination
-            assert step.destination not in drain
-            assert held[step.destination] <= destination.memory_mib - destination.reserved_memory_mib
-            need = view.need(view.vm_index(step.uuid))
-            assert registry.static(view, need)[view.host_index[step.destination]]
-        for ends, most in (("destination", settings.max_inbound), ("source", settings.max_outbound)):
-            names = [getattr(step, ends) for step in batch]
-            assert all(names.count(name) <= most for name in names)
-        meanwhile = broken_rules(under_way(state, batch))
-        state = apply_plan(state, batch)
-        for rule, number in (broken_rules(state) | meanwhile).items():
-            # The members of a group that leaves together follow one another.
-            assert rule[0] == "affinity" or number <= before[rule]
-    after = broken_rules(state)
-    assert all(after[rule] <= before[rule] for rule in after)
+def for_balance(made: Plan) -> list[Step]:
+    return [step for step in made.steps if step.reason.code not in judge.DEMANDED]
 
 
 @objectives
 @laws
 @given(snapshots())
-def test_no_hard_rule_is_broken_at_any_step(objective: Objective, snapshot: Snapshot) -> None:
-    check_every_step(snapshot, planned(snapshot, objective), PlannerSettings())
+def test_no_rule_and_no_limit_is_broken_at_any_moment(objective: Objective, snapshot: Snapshot) -> None:
+    assert judge.flaws(snapshot, planned(snapshot, objective)) == []
 
 
 @laws
 @given(snapshots())
 def test_a_drain_keeps_all_rules_and_accounts_for_every_vm(snapshot: Snapshot) -> None:
-    name = snapshot.hosts[0].name
-    made = planned(snapshot, Objective.CONTENTION, drain=(name,))
-    check_every_step(snapshot, made, PlannerSettings(), drain=(name,))
+    names = tuple(host.name for host in snapshot.hosts[: 1 + len(snapshot.hosts) // 8])
+    made = planned(snapshot, Objective.CONTENTION, drain=names)
+    assert judge.flaws(in_maintenance(snapshot, names), made) == []
     moved = {step.uuid for step in made.steps}
-    stay = [vm for vm in snapshot.vms if vm.active and vm.host == name and vm.uuid not in moved]
+    stay = [vm for vm in snapshot.vms if vm.active and vm.host in names and vm.uuid not in moved]
     assert {vm.name for vm in stay if vm.destination is None} == {one.vm for one in made.unmoved}
     assert all(one.reasons for one in made.unmoved)
+    assert all(snapshot.vm(step.uuid).host in names for step in made.steps)
 
 
 @objectives
 @laws
-@given(snapshots())
-def test_a_plan_is_never_worse_and_repays_itself(objective: Objective, snapshot: Snapshot) -> None:
-    made = planned(snapshot, objective)
-    if made.steps and not repairs(made):
-        assert made.score_after < made.score_before
+@given(snapshots(LAWFUL))
+def test_a_plan_lowers_the_score_by_the_minimum_gain_and_repays_itself(
+    objective: Objective, snapshot: Snapshot
+) -> None:
+    made, settings = planned(snapshot, objective), PlannerSettings()
     if not made.steps:
         assert made.score_after == made.score_before
-    if objective is not Objective.CONTENTION and made.steps and not repairs(made):
-        assert made.score_before - made.score_after >= min(1.0, 0.1 * made.score_before) - 1e-9
+        return
+    gained = made.score_before - made.score_after
+    assert gained > 0
+    if objective is Objective.PACK:
+        assert gained >= 1
+    if objective is Objective.SPREAD:
+        assert gained >= settings.minimum_gain_ratio * made.score_before - 1e-9
+    if objective is Objective.CONTENTION:
+        cost = sum(predict(snapshot.vm(step.uuid), settings).core_seconds for step in made.steps)
+        assert gained * settings.horizon_seconds >= (1 + settings.minimum_gain_ratio) * cost
 
 
 @objectives
@@ -99,20 +103,23 @@ def test_a_second_plan_is_empty(objective: Objective, snapshot: Snapshot) -> Non
     assert [step.as_dict() for step in again.steps] == []
 
 
-@objectives
 @laws
 @given(snapshots())
-def test_the_same_snapshot_gives_the_same_plan(objective: Objective, snapshot: Snapshot) -> None:
-    reread = load_snapshot(dump_snapshot(snapshot), "written")
-    assert planned(snapshot, objective).as_dict() == planned(reread, objective).as_dict()
+def test_a_second_drain_is_empty(snapshot: Snapshot) -> None:
+    drain = (snapshot.hosts[0].name,)
+    made = planned(snapshot, Objective.CONTENTION, drain=drain)
+    again = planned(apply_plan(snapshot, made), Objective.CONTENTION, drain=drain)
+    assert [step.as_dict() for step in again.steps] == []
 
 
 @objectives
 @laws
 @given(snapshots())
-def test_reordering_changes_nothing(objective: Objective, snapshot: Snapshot) -> None:
+def test_the_same_snapshot_gives_the_same_plan_in_any_order(objective: Objective, snapshot: Snapshot) -> None:
+    made = planned(snapshot, objective).as_dict()
+    assert made == planned(load_snapshot(dump_snapshot(snapshot), "written"), objective).as_dict()
     turned = replace(snapshot, hosts=snapshot.hosts[::-1], vms=snapshot.vms[::-1])
-    assert planned(snapshot, objective).as_dict() == planned(turned, objective).as_dict()
+    assert made == planned(turned, objective).as_dict()
 
 
 @objectives
@@ -129,16 +136,15 @@ def test_renaming_changes_nothing_but_names(objective: Objective, snapshot: Snap
 
 def _renamed(snapshot: Snapshot) -> Snapshot:
     """Every host and VM under a name that sorts the other way round; rules name the VMs that they meant."""
-    new = {host.name: f"n{99 - index}" for index, host in enumerate(snapshot.hosts)}
-    names = {vm.uuid: f"x{99 - index}" for index, vm in enumerate(snapshot.vms)}
-    view = View(snapshot)
+    new = {host.name: f"n{999 - index}" for index, host in enumerate(snapshot.hosts)}
+    names = {vm.uuid: f"x{999 - index}" for index, vm in enumerate(snapshot.vms)}
 
-    def members(kind: str, group: int, but: str = "") -> tuple[str, ...]:
-        return tuple(
-            names[vm.uuid]
-            for vm, of in zip(view.vms, view.groups, strict=True)
-            if group in getattr(of, kind) and not (but and group in getattr(of, but))
-        )
+    def members(selectors: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(names[vm.uuid] for vm in snapshot.vms if judge.member(selectors, vm))
+
+    def other(rule: AntiAffinity) -> tuple[str, ...]:
+        both = set(members(rule.vms))
+        return tuple(name for name in members(rule.against) if name not in both) or ("nobody",) * bool(rule.against)
 
     hosts = tuple(replace(host, name=new[host.name]) for host in snapshot.hosts)
     vms = tuple(
@@ -150,38 +156,32 @@ def _renamed(snapshot: Snapshot) -> Snapshot:
             destination=new.get(vm.destination or ""),
             cpu_missing_on={new[name]: missing for name, missing in vm.cpu_missing_on.items()},
             not_to={new[name]: why for name, why in vm.not_to.items()},
+            defined_on=tuple(new[name] for name in vm.defined_on),
         )
         for vm in snapshot.vms
     )
     old = snapshot.rules
     pins = tuple(
-        Pin(names[vm.uuid], tuple(new[host] for host in pin.hosts), pin.strength)
+        Pin(name, tuple(new[host.name] for host in snapshot.hosts if pin.allows(host.name)), pin.strength)
         for pin in old.pins
-        for vm, of in zip(view.vms, view.groups, strict=True)
-        if pin in of.pins or pin in of.soft_pins
+        for name in members((pin.vm,))
     )
-    anti = (
-        AntiAffinity(
-            members("anti_affinity", n, "against"),
-            r.strength,
-            r.max_per_host,
-            r.spread_over,
-            members("against", n) or (("nobody",) if r.against else ()),
-        )
-        for n, r in enumerate(old.anti_affinity)
-    )
-    together = (Affinity(members("affinity", n), rule.strength) for n, rule in enumerate(old.affinity))
-    return replace(snapshot, hosts=hosts, vms=vms, rules=Rules(pins, tuple(anti), tuple(together)))
+    apart = (replace(rule, vms=members(rule.vms), against=other(rule)) for rule in old.anti_affinity)
+    together = (Affinity(members(rule.vms), rule.strength) for rule in old.affinity)
+    return replace(snapshot, hosts=hosts, vms=vms, rules=Rules(pins, tuple(apart), tuple(together)))
 
 
 @objectives
 @laws
 @given(snapshots())
 def test_vms_are_conserved(objective: Objective, snapshot: Snapshot) -> None:
-    after = apply_plan(snapshot, planned(snapshot, objective))
-    assert [vm.uuid for vm in after.vms] == [vm.uuid for vm in snapshot.vms]
-    assert [vm.state for vm in after.vms] == [vm.state for vm in snapshot.vms]
-    assert sum(vm.memory_mib for vm in after.vms) == sum(vm.memory_mib for vm in snapshot.vms)
+    made = planned(snapshot, objective)
+    after = apply_plan(snapshot, made)
+    assert [replace(vm, host=None, cpu_wait_ratio=None, defined_on=()) for vm in after.vms] == [
+        replace(vm, host=None, cpu_wait_ratio=None, defined_on=()) for vm in snapshot.vms
+    ]
+    went = {step.uuid: step.destination for step in made.steps}
+    assert [vm.host for vm in after.vms] == [went.get(vm.uuid, vm.host) for vm in snapshot.vms]
 
 
 @objectives
@@ -189,21 +189,45 @@ def test_vms_are_conserved(objective: Objective, snapshot: Snapshot) -> None:
 @given(snapshots())
 def test_what_must_stay_stays(objective: Objective, snapshot: Snapshot) -> None:
     made = planned(snapshot, objective)
-    for step in made.steps:
+    for step in for_balance(made):
         vm = snapshot.vm(step.uuid)
-        source = snapshot.host(step.source)
-        assert vm.movable
-        assert vm.quarantine is None
-        assert vm.destination is None
-        assert vm.active
-        assert source.state is not HostState.UNREACHABLE
-        assert not source.stale
-        if step.reason.code != "repair":
-            assert vm.hold is None
-            assert step.destination not in vm.not_to
-            assert vm.cpu_demand_cores is not None
+        assert vm.state is VmState.RUNNING
+        assert vm.hold is None
+        assert step.destination not in vm.not_to
+        assert vm.cpu_demand_cores is not None
     pinned = replace(snapshot, rules=Rules(pins=tuple(Pin(vm.uuid, (vm.host or "",)) for vm in snapshot.vms)))
     assert planned(pinned, objective).steps == ()
+
+
+@objectives
+@laws
+@given(snapshots())
+def test_a_vm_just_moved_is_not_moved_back_by_noise(objective: Objective, snapshot: Snapshot) -> None:
+    """Nothing has changed but how busy every VM is, by 5 %."""
+    made = planned(snapshot, objective)
+    came_from = {step.uuid: step.source for step in made.steps}
+    after = apply_plan(snapshot, made)
+    noisy = (
+        replace(vm, cpu_demand_cores=min(float(vm.vcpus), vm.cpu_demand_cores * (0.95 + number % 3 * 0.05)))
+        if vm.cpu_demand_cores is not None
+        else vm
+        for number, vm in enumerate(after.vms)
+    )
+    again = planned(replace(after, vms=tuple(noisy)), objective)
+    assert [step.vm for step in for_balance(again) if came_from.get(step.uuid) == step.destination] == []
+
+
+@objectives
+@laws
+@given(snapshots())
+def test_budgets_are_kept(objective: Objective, snapshot: Snapshot) -> None:
+    settings = PlannerSettings(objective=objective, max_moves=3, max_gib=9.0)
+    made = plan(snapshot, settings, clock=lambda: 0.0)
+    moved = {step.uuid for step in made.steps}
+    assert len(moved) <= 3
+    assert sum(snapshot.vm(uuid).memory_mib for uuid in moved) <= 9 * 1024
+    assert judge.flaws(snapshot, made) == []
+    assert plan(snapshot, replace(settings, max_moves=0), clock=lambda: 0.0).steps == ()
 
 
 @objectives
@@ -214,7 +238,7 @@ def test_the_score_kept_up_with_moves_is_the_score_computed_anew(objective: Obje
     settings = PlannerSettings(objective=objective)
     load = Load(View(snapshot), settings)
     goal = GOALS[objective](load, settings)
-    goal.search(load, load.known.copy(), _unlimited())
+    goal.search(load, load.known.copy(), Budget(None, lambda: False))
     hosts = [load.view.hosts[host].name for host in load.view.vm_host]
     moved = replace(snapshot, vms=tuple(replace(vm, host=name) for vm, name in zip(snapshot.vms, hosts, strict=True)))
     view = View(moved)
@@ -226,27 +250,21 @@ def test_the_score_kept_up_with_moves_is_the_score_computed_anew(objective: Obje
         assert score(goal.terms(anew)) == pytest.approx(planned(snapshot, objective).score_after, abs=1e-9)
 
 
-def _unlimited() -> object:
-    from scheduler.planner.objective import Budget
-
-    return Budget(None, lambda: False)
-
-
 @laws
 @given(snapshots())
 def test_the_scores_of_all_moves_are_those_after_making_them(snapshot: Snapshot) -> None:
     snapshot = plain(snapshot)
-    assume(snapshot.vms)
     settings = PlannerSettings(objective=Objective.SPREAD)
     load = Load(View(snapshot), settings)
     goal = GOALS[Objective.SPREAD](load, settings)
-    running = np.flatnonzero(load.view.active)
+    running = np.flatnonzero(load.view.active)[:6]
+    assume(len(running))
     hosts = np.arange(len(load.view.hosts))
     sources = load.view.vm_host[running]
     even = Evenness(load)
     predicted = even.after(running, sources, hosts)
     for row, vm in enumerate(running):
-        for host in set(range(len(load.view.hosts))) - {int(load.view.vm_host[vm])}:
+        for host in set(range(min(6, len(load.view.hosts)))) - {int(load.view.vm_host[vm])}:
             trial = load.copy()
             trial.move(int(vm), host)
             assert score(goal.terms(trial)) == pytest.approx(predicted[row, host], abs=1e-7)
@@ -264,12 +282,19 @@ def test_symmetric_load_moves_nothing(snapshot: Snapshot) -> None:
     first = snapshot.hosts[0]
     hosts = tuple(replace(first, name=f"twin{n}") for n in range(3))
     vms = tuple(
-        replace(vm, name=f"{vm.name}-{n}", uuid=f"{vm.uuid}-{n}", host=f"twin{n}", cpu_missing_on={}, destination=None)
+        replace(
+            vm,
+            name=f"{vm.name}-{n}",
+            uuid=f"{vm.uuid}-{n}",
+            host=f"twin{n}",
+            cpu_missing_on={},
+            destination=None,
+            defined_on=(),
+            not_to={},
+        )
         for n in range(3)
         for vm in snapshot.vms[:4]
     )
     even = replace(snapshot, hosts=hosts, vms=vms, rules=Rules())
     for objective in (Objective.CONTENTION, Objective.SPREAD):
-        made = planned(even, objective)
-        assert made.score_after <= made.score_before
-    assert planned(even, Objective.SPREAD).steps == ()
+        assert planned(even, objective).steps == ()
