@@ -255,10 +255,11 @@ def _show_plan(made: "Plan") -> None:
 def _show_steps(steps: Sequence["Step"]) -> None:
     if not steps:
         return
-    table = _table("batch", "VM", "from", "to", "seconds", "gain", "why")
+    table = _table("batch", "VM", "from", "to", "seconds", "GiB", "gain", "why")
     for step in steps:
-        cells = (step.vm, step.source, step.destination, f"{step.predicted_seconds:.0f}", f"{step.gain:.3f}")
-        table.add_row(str(step.batch), *cells, step.reason.text)
+        cost = (f"{step.predicted_seconds:.0f}", f"{step.memory_mib / 1024:.1f}")
+        cells = (str(step.batch), step.vm, step.source, step.destination, *cost, f"{step.gain:.3f}", step.reason.text)
+        table.add_row(*cells)
     _show(table)
 
 

@@ -54,7 +54,7 @@ def plan(
     made = steps(View(start), ordered, settings)
     before, after = Load(View(start), settings), Load(View(apply_plan(start, made)), settings)
     terms = _changes(GOALS[settings.objective], before, after)
-    unmoved = _unmoved(after.view, stuck + [(move.vm, (reason,)) for move, reason in ordered.dropped])
+    unmoved = _unmoved(after.view, stuck)
     return Plan(
         objective=settings.objective.value,
         score_before=sum(term.weight * term.before for term in terms),
@@ -81,8 +81,7 @@ def _drain(
 ) -> tuple[Order, Stuck]:
     view = View(snapshot)
     drained = np.array([host.name in drain for host in view.hosts], dtype=bool)
-    moves, stuck = evacuate(Load(view.copy(), settings), drained, budget)
-    return order(view, moves, settings), stuck
+    return evacuate(Load(view, settings), drained, budget)
 
 
 def _rounds(snapshot: Snapshot, settings: PlannerSettings, budget: Budget) -> tuple[Order, Stuck]:
@@ -91,20 +90,21 @@ def _rounds(snapshot: Snapshot, settings: PlannerSettings, budget: Budget) -> tu
     So the plan after this one is empty. A later round that no order can carry out is left out again.
     """
     view, state, ordered = View(snapshot), snapshot, Order()
+    load = Load(view, settings)
     moves: list[Move] = []
     stuck: Stuck = []
     for _ in range(_MAX_ROUNDS):
         left = budget.after(len(moves), _gib(view, moves))
         found, still_stuck = _look(state, settings, left)
         longer = merged(moves + found)
-        tried = order(view, longer, settings)
+        tried = order(load, longer)
         if moves and not tried.complete:
             break
         moves, ordered, stuck = longer, tried, still_stuck
         if not found or not budget.allows(len(moves)):
             break
         state = apply_plan(state, steps(view, Order([found]), settings))
-    return ordered, stuck
+    return ordered, stuck + [(move.vm, (reason,)) for move, reason in ordered.dropped]
 
 
 def _gib(view: View, moves: list[Move]) -> float:

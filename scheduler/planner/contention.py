@@ -12,13 +12,12 @@ from ..cluster.reason import Reason
 from ..filters import registry
 from ..filters.view import BoolArray, IntArray
 from .cost import predict
-from .explanation import named, refusals
+from .explanation import CODE_CPU_SHORT, named, refusals
 from .load import FloatArray, Load
 from .objective import Budget, Move, Stuck, Term, descend
 from .settings import PlannerSettings
 
 CODE_NOT_NOW = "not_now"
-CODE_CPU_SHORT = "cpu_short"
 CODE_NOT_HELD = "not_held_yet"
 CODE_LIMIT = "limit_reached"
 CODE_NO_GAIN = "no_gain"

@@ -25,6 +25,8 @@ FloatArray = NDArray[np.float64]
 
 RELIEF_MARGIN_RATIO: Final = 0.05
 """A contended host is relieved to this much below the limit, so that noise does not make it contended again."""
+ROUNDING_CORES: Final = 1e-6
+"""Sums of demand that differ by less are equal."""
 EXPECTED_CORES_PER_VCPU: Final = 0.5
 """Demand of a VM about to start of which nothing is known yet."""
 
@@ -176,6 +178,11 @@ class Load:
         """Memory that VMs hold above what each host has for them, shape (hosts,)."""
         short: FloatArray = np.maximum(0, -self.view.free_memory_mib) / 1024
         return short
+
+    def within_cpus(self, cores: float) -> BoolArray:
+        """Hosts whose demand is no more than their CPUs with so many cores more of it, shape (hosts,)."""
+        within: BoolArray = self.host_demand + cores <= self.cpus + ROUNDING_CORES
+        return within
 
     def rows_of(self, hosts: BoolArray) -> IntArray:
         """Running VMs on any of `hosts`."""

@@ -1,19 +1,22 @@
 """Ordering: moves into batches that can really be run, with room on both ends at every moment.
 
-A VM on its way takes room on both hosts until its batch is done. A move overtakes an earlier one only where it cannot
-get in its way: into another host, and not into one that the earlier move still has to leave. Moves that were found one
-after the other, each possible after those before, therefore always come out complete. Moves that were not (a full
-swap) may need a VM parked on a third host for a while.
+A VM on its way takes memory on both hosts until its batch is done, and CPU where it goes: no step fills a host above
+its memory or its CPUs. What migrates already counts against the limits of the first batch. A move overtakes an earlier
+one only where it cannot get in its way: into another host, and not into one that the earlier move still has to leave.
+Moves that were found one after the other, each possible after those before, therefore always come out complete. Moves
+that were not (a full swap) may need a VM parked on a third host for a while.
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
 from ..cluster.reason import Reason
 from ..filters import affinity, registry
-from ..filters.view import View
+from ..filters.view import IntArray, View
 from .cost import predict
+from .load import ROUNDING_CORES, Load
 from .objective import Move
 from .plan import Step
 from .settings import PlannerSettings
@@ -36,14 +39,44 @@ class Order:
         return not self.dropped and len(vms) == len(set(vms))
 
 
-def order(view: View, moves: list[Move], settings: PlannerSettings) -> Order:
-    """Batches for `moves`, starting from `view`, which is left as it is."""
-    view, pending, result = view.copy(), list(moves), Order()
+@dataclass(slots=True)
+class Slots:
+    """Migrations that hosts have under way at the same time, shape (hosts,) each."""
+
+    inbound: IntArray
+    outbound: IntArray
+
+    @classmethod
+    def none(cls, view: View) -> Self:
+        """Every host is free."""
+        return cls(np.zeros(len(view.hosts), dtype=np.int64), np.zeros(len(view.hosts), dtype=np.int64))
+
+    @classmethod
+    def under_way(cls, view: View) -> Self:
+        """What migrates in the snapshot."""
+        slots = cls.none(view)
+        for index, vm in enumerate(view.vms):
+            if vm.active and vm.destination is not None and vm.destination != vm.host:
+                slots.inbound[view.host_index[vm.destination]] += 1
+                slots.outbound[view.vm_host[index]] += 1
+        return slots
+
+    @property
+    def any(self) -> bool:
+        """Whether any is under way."""
+        return bool(self.inbound.any())
+
+
+def order(load: Load, moves: list[Move]) -> Order:
+    """Batches for `moves`, starting from `load`, which is left as it is."""
+    load, pending, result = load.copy(), list(moves), Order()
+    busy: Slots | None = Slots.under_way(load.view)
     parked: set[int] = set()
     while pending:
-        batch = _next_batch(view, pending, settings) or _alone(view, pending)
+        batch = _next_batch(load, pending, busy) or _next_batch(load, pending) or _alone(load, pending)
+        busy = None
         if not batch:
-            batch = _parking(view, pending, parked)
+            batch = _parking(load, pending, parked)
             if not batch:
                 text = "needs room that no order of moves frees"
                 result.dropped += [(move, Reason(CODE_NO_ORDER, text)) for move in pending]
@@ -55,46 +88,55 @@ def order(view: View, moves: list[Move], settings: PlannerSettings) -> Order:
             started = {move.vm for move in batch}
             pending = [move for move in pending if move.vm not in started]
         for move in batch:
-            view.move(move.vm, move.destination)
+            load.move(move.vm, move.destination)
         result.batches.append(batch)
     return result
 
 
 def steps(view: View, ordered: Order, settings: PlannerSettings) -> tuple[Step, ...]:
-    """The order as the steps of a plan."""
-    return tuple(
-        Step(
-            vm=view.vms[move.vm].name,
-            uuid=view.vms[move.vm].uuid,
-            source=view.hosts[move.source].name,
-            destination=view.hosts[move.destination].name,
-            batch=number,
-            predicted_seconds=predict(view.vms[move.vm], settings).seconds,
-            gain=move.gain,
-            reason=move.reason,
-        )
-        for number, batch in enumerate(ordered.batches, start=1)
-        for move in batch
-    )
+    """The order as the steps of a plan. A batch begins when the longest step of the one before is predicted to end."""
+    made: list[Step] = []
+    begins = 0.0
+    for number, batch in enumerate(ordered.batches, start=1):
+        seconds = [predict(view.vms[move.vm], settings).seconds for move in batch]
+        made += [
+            Step(
+                vm=view.vms[move.vm].name,
+                uuid=view.vms[move.vm].uuid,
+                source=view.hosts[move.source].name,
+                destination=view.hosts[move.destination].name,
+                batch=number,
+                start_seconds=begins,
+                predicted_seconds=predicted,
+                memory_mib=view.vms[move.vm].memory_mib,
+                gain=move.gain,
+                reason=move.reason,
+            )
+            for move, predicted in zip(batch, seconds, strict=True)
+        ]
+        begins += max(seconds, default=0.0)
+    return tuple(made)
 
 
-def _next_batch(view: View, pending: list[Move], settings: PlannerSettings) -> list[Move]:
-    """Every pending move that can start now, in order."""
-    hosts = len(view.hosts)
-    inbound, outbound = np.zeros(hosts, dtype=int), np.zeros(hosts, dtype=int)
-    in_the_way = np.zeros(hosts, dtype=bool)
+def _next_batch(load: Load, pending: list[Move], busy: Slots | None = None) -> list[Move]:
+    """Every pending move that can start now, in order, beside what keeps hosts `busy`."""
+    view, settings = load.view, load.settings
+    slots = busy or Slots.none(view)
+    in_the_way = np.zeros(len(view.hosts), dtype=bool)
+    arriving_cores = np.zeros(len(view.hosts))
     batch: list[Move] = []
     for move in pending:
         source, destination = move.source, move.destination
         if (
             not in_the_way[destination]
-            and inbound[destination] < settings.max_inbound
-            and outbound[source] < settings.max_outbound
-            and _possible(view, move.vm, destination)
+            and slots.inbound[destination] < settings.max_inbound
+            and slots.outbound[source] < settings.max_outbound
+            and _possible(load, move.vm, destination, arriving_cores[destination])
         ):
             view.hold(move.vm, destination)
-            inbound[destination] += 1
-            outbound[source] += 1
+            arriving_cores[destination] += load.demand[move.vm]
+            slots.inbound[destination] += 1
+            slots.outbound[source] += 1
             batch.append(move)
         else:
             in_the_way[destination] = True
@@ -104,26 +146,29 @@ def _next_batch(view: View, pending: list[Move], settings: PlannerSettings) -> l
     return batch
 
 
-def _alone(view: View, pending: list[Move]) -> list[Move]:
+def _alone(load: Load, pending: list[Move]) -> list[Move]:
     """Any one move that can start now, out of turn."""
-    return next(([move] for move in pending if _possible(view, move.vm, move.destination)), [])
+    return next(([move] for move in pending if _possible(load, move.vm, move.destination)), [])
 
 
-def _parking(view: View, pending: list[Move], parked: set[int]) -> list[Move]:
+def _parking(load: Load, pending: list[Move], parked: set[int]) -> list[Move]:
     """One move of a VM that is stuck to a host that it does not want but that can take it meanwhile."""
+    view = load.view
     for move in sorted(pending, key=lambda move: int(view.memory_mib[move.vm])):
         if move.vm in parked:
             continue
-        for host in np.argsort(-view.free_memory_mib, kind="stable"):
-            if int(host) not in (move.source, move.destination) and _possible(view, move.vm, int(host)):
+        for host in map(int, np.argsort(-view.free_memory_mib, kind="stable")):
+            if host not in (move.source, move.destination) and _possible(load, move.vm, host):
                 reason = Reason(CODE_PARKING, "makes room for others, and moves on later")
-                return [replace(move, destination=int(host), gain=0.0, reason=reason)]
+                return [replace(move, destination=host, gain=0.0, reason=reason)]
     return []
 
 
-def _possible(view: View, vm: int, destination: int) -> bool:
+def _possible(load: Load, vm: int, destination: int, arriving_cores: float = 0.0) -> bool:
+    if load.host_demand[destination] + arriving_cores + load.demand[vm] > load.cpus[destination] + ROUNDING_CORES:
+        return False
     # Affinity is left out: the members of a group that moves follow one another.
-    need = view.need(vm)
+    need = load.view.need(vm)
     rules = [rule for rule in registry.DYNAMIC if rule is not affinity]
-    static = bool(registry.static(view, need)[destination])
-    return static and all(bool(rule.mask(view, need)[destination]) for rule in rules)
+    static = bool(registry.static(load.view, need)[destination])
+    return static and all(bool(rule.mask(load.view, need)[destination]) for rule in rules)

@@ -98,7 +98,7 @@ class Placer:
 
     def _moves_first(self, vm: int) -> tuple[Step, ...]:
         load, settings = self.load, self.load.settings
-        ordered = order(load.view, moves_first(load, vm, settings), settings)
+        ordered = order(load, moves_first(load, vm, settings))
         return steps(load.view, ordered, settings) if ordered.complete else ()
 
 

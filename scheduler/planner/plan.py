@@ -18,7 +18,10 @@ class Step:
     destination: str
     batch: int
     """From 1."""
+    start_seconds: float
+    """When its batch is predicted to begin, from the start of the plan."""
     predicted_seconds: float
+    memory_mib: int
     gain: float
     """By how much it lowers the objective's score; 0 for a move that a rule or a drain asks for."""
     reason: Reason
@@ -30,7 +33,9 @@ class Step:
             "source": self.source,
             "destination": self.destination,
             "batch": self.batch,
+            "start_seconds": round(self.start_seconds, 1),
             "predicted_seconds": round(self.predicted_seconds, 1),
+            "memory_mib": self.memory_mib,
             "gain": round(self.gain, 6),
             "reason": self.reason.as_dict(),
         }
@@ -59,6 +64,11 @@ class TermChange:
     before: float
     after: float
 
+    def as_dict(self) -> dict[str, object]:
+        """The form tools get."""
+        figures = {"weight": self.weight, "before": round(self.before, 6), "after": round(self.after, 6)}
+        return {"name": self.name, "unit": self.unit, **figures}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -74,17 +84,29 @@ class Plan:
     """One sentence: what is done, or why nothing is."""
     terms: tuple[TermChange, ...]
 
+    @property
+    def total_seconds(self) -> float:
+        """How long all batches are predicted to take, one after the other."""
+        return total_seconds(self.steps)
+
     def as_dict(self) -> dict[str, object]:
         """The form tools get."""
         return {
             "objective": self.objective,
             "score_before": round(self.score_before, 6),
             "score_after": round(self.score_after, 6),
+            "terms": [term.as_dict() for term in self.terms],
             "planning_seconds": round(self.planning_seconds, 4),
+            "total_seconds": round(self.total_seconds, 1),
             "steps": [step.as_dict() for step in self.steps],
             "unmoved": [unmoved.as_dict() for unmoved in self.unmoved],
             "summary": self.summary,
         }
+
+
+def total_seconds(steps: Iterable[Step]) -> float:
+    """How long the steps of a plan are predicted to take; 0 when there are none."""
+    return max((step.start_seconds + step.predicted_seconds for step in steps), default=0.0)
 
 
 class Movement(Protocol):

@@ -10,7 +10,7 @@ from ..filters import affinity, pins, registry
 from ..filters.view import View
 from . import obstacle
 from .cost import predict
-from .explanation import refusals
+from .explanation import cpu_short, refusals
 from .load import Load
 from .objective import AFTER_LIMIT, Budget, Move, Stuck
 from .unit import best_host, unit_of
@@ -106,4 +106,4 @@ def _why_not(load: Load, vm: int, broken: Reason) -> tuple[Reason, ...]:
         return (Reason(affinity.CODE, f"belongs with {', '.join(anchors)}, which cannot leave"),)
     if best_host(load, unit) is not None:
         return (AFTER_LIMIT,)
-    return refusals(load.view, vm) or (_TOGETHER,)
+    return (*cpu_short(load, vm), *refusals(load.view, vm)) or (_TOGETHER,)

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from . import contention, pack, repair
 from .explanation import named
 from .load import Load
-from .plan import Step, Unmoved
+from .plan import Step, Unmoved, total_seconds
 from .settings import Objective
 
 
@@ -17,6 +17,7 @@ def summary(
     if steps:
         batches = max(step.batch for step in steps)
         parts.append(f"{_counted(len(steps), 'move')} in {_counted(batches, 'batch')}")
+        parts.append(f"takes about {_span(total_seconds(steps))}")
     repairs = sum(step.reason.code == repair.CODE for step in steps)
     if repairs:
         parts.append(f"{repairs} of them to repair a rule")
@@ -49,3 +50,13 @@ def _counted(number: int, noun: str) -> str:
     if number == 1:
         return f"1 {noun}"
     return f"{number} {noun}{'es' if noun.endswith('ch') else 's'}"
+
+
+def _span(seconds: float) -> str:
+    """`8 s`, `4 min 20 s`, `2 h 5 min`."""
+    whole = max(1, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -23,16 +23,19 @@ def unit_of(view: View, vm: int) -> list[int]:
 
 def best_host(load: Load, unit: list[int]) -> int | None:
     """The best host that can take all of `unit`, other than the one it is on; None when there is none."""
-    view, home = load.view, int(load.view.vm_host[unit[0]])
+    home = int(load.view.vm_host[unit[0]])
     total = scoring.scores(scoring.terms(load, unit[0]))
     for host in map(int, scoring.best_first(load, total)):
-        if host != home and fits_together(view, unit, host):
+        if host != home and fits_together(load, unit, host):
             return host
     return None
 
 
-def fits_together(view: View, unit: list[int], host: int) -> bool:
-    """Whether every hard rule holds with all of `unit` on `host`. The view is left as it was."""
+def fits_together(load: Load, unit: list[int], host: int) -> bool:
+    """Whether every hard rule holds with all of `unit` on `host`, within its CPUs. The load is left as it was."""
+    view = load.view
+    if not load.within_cpus(float(load.demand[unit].sum()))[host]:
+        return False
     if not all(registry.static(view, view.need(member))[host] for member in unit):
         return False
     home = int(view.vm_host[unit[0]])

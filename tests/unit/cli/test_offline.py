@@ -42,7 +42,7 @@ def test_a_plan_for_tools_is_what_apply_reads(snapshot_file: Path, tmp_path: Pat
 
 def test_a_plan_for_people_shows_terms_steps_and_reasons(snapshot_file: Path) -> None:
     shown = run("plan", "--snapshot", snapshot_file).stdout
-    assert shown.startswith("1 move in 1 batch, waiting falls from 0.3 to 0.0 cores\n")
+    assert shown.startswith("1 move in 1 batch, takes about 43 s, waiting falls from 0.3 to 0.0 cores\n")
     assert "cpu_waiting" in shown
     assert "node1 is 0.3 cores short" in shown
 

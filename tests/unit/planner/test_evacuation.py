@@ -72,3 +72,66 @@ def test_the_most_important_vm_leaves_first_and_gets_the_room() -> None:
     made = drained(cluster([host("a"), host("b", memory_mib=8192)], vms), "a")
     assert [step.vm for step in made.steps] == ["gold"]
     assert [one.vm for one in made.unmoved] == ["large"]
+
+
+def test_long_migrations_run_together() -> None:
+    vms = [vm(f"small{n}", "a", memory_mib=1024) for n in range(2)]
+    made = drained(
+        cluster(HOSTS, [vms[0], vm("large1", "a", memory_mib=16384), vms[1], vm("large2", "a", memory_mib=16384)]), "a"
+    )
+    assert [(step.vm, step.batch) for step in made.steps] == [
+        ("large1", 1),
+        ("large2", 1),
+        ("small0", 2),
+        ("small1", 2),
+    ]
+    assert made.summary.startswith("drain of a, 4 moves in 2 batches, takes about 2 min 58 s")
+    assert made.as_dict()["total_seconds"] == round(sum({s.batch: s.predicted_seconds for s in made.steps}.values()), 1)
+
+
+def test_who_has_a_choice_leaves_the_only_host_to_who_has_none() -> None:
+    rules = Rules(pins=(Pin("bound", ("a", "b")),))
+    emptier = [host("a"), host("b", memory_mib=131072), host("c")]
+    made = drained(cluster(emptier, [vm("free", "a", memory_mib=8192), vm("bound", "a")], rules), "a")
+    assert {step.vm: (step.destination, step.batch) for step in made.steps} == {"free": ("c", 1), "bound": ("b", 1)}
+
+
+def test_no_host_is_made_contended_when_another_has_room() -> None:
+    hosts = [host("a"), host("b", cpus=4), host("c", cpus=64)]
+    made = drained(cluster(hosts, [vm(f"busy{n}", "a", cpu_demand_cores=3.8, vcpus=4) for n in range(3)]), "a")
+    assert {step.destination for step in made.steps} == {"c"}
+
+
+def test_no_host_is_driven_over_its_cpus() -> None:
+    hosts = [host("a"), host("b", cpus=4)]
+    made = drained(cluster(hosts, [vm("one", "a", cpu_demand_cores=3.0), vm("two", "a", cpu_demand_cores=3.0)]), "a")
+    assert len(made.steps) == 1
+    assert [reason.code for reason in made.unmoved[0].reasons] == ["cpu_short"]
+
+
+def test_others_make_room_when_nothing_else_helps() -> None:
+    hosts = [host("a"), host("b", memory_mib=16384), host("c", memory_mib=8192)]
+    vms = [vm("large", "a", memory_mib=16384), vm("small", "b"), vm("c1", "c")]
+    made = drained(cluster(hosts, vms), "a")
+    assert [(step.vm, step.destination, step.reason.code) for step in made.steps] == [
+        ("small", "c", "make_room"),
+        ("large", "b", "drain"),
+    ]
+    assert made.unmoved == ()
+
+
+def test_room_is_found_for_the_largest_when_memory_is_short() -> None:
+    """The longest migration is not the largest VM here; leaving in that order would strand the largest."""
+    hosts = [host("a"), host("b", memory_mib=16384), host("c", memory_mib=8192)]
+    vms = [vm("large", "a", memory_mib=16384, memory_used_mib=512.0), *(vm(f"s{n}", "a") for n in range(2))]
+    assert drained(cluster(hosts, vms), "a").unmoved == ()
+
+
+def test_planning_stops_at_its_time_limit_with_what_it_has() -> None:
+    ticks = iter(range(1000))
+    vms = [vm(f"vm{n}", "a") for n in range(6)]
+    settings = PlannerSettings(time_limit_seconds=3.0)
+    made = plan(cluster(HOSTS, vms), settings, clock=lambda: float(next(ticks)), drain=["a"])
+    assert 0 < len(made.steps) < 6
+    assert len(made.steps) + len(made.unmoved) == 6
+    assert {one.reasons[0].code for one in made.unmoved} == {"limit_reached"}

@@ -4,8 +4,10 @@ from scheduler.cluster.model import Host, Snapshot
 from scheduler.cluster.reason import Reason
 from scheduler.cluster.rules import AntiAffinity, Rules
 from scheduler.filters.view import View
+from scheduler.planner.load import Load
 from scheduler.planner.objective import Move
-from scheduler.planner.ordering import Order, order
+from scheduler.planner.ordering import Order, order, steps
+from scheduler.planner.plan import total_seconds
 from scheduler.planner.settings import PlannerSettings
 from tests.unit.clusters import cluster, host, vm
 
@@ -22,7 +24,7 @@ def ordered(snapshot: Snapshot, wanted: list[tuple[str, str]], settings: Planner
         )
         for name, destination in wanted
     ]
-    return order(view, moves, settings or PlannerSettings())
+    return order(Load(view, settings or PlannerSettings()), moves)
 
 
 def names(snapshot: Snapshot, result: Order) -> list[list[tuple[str, str]]]:
@@ -69,3 +71,37 @@ def test_vms_to_keep_apart_never_meet_on_the_way() -> None:
     snapshot = cluster([host(name) for name in "abc"], [vm("web1", "a"), vm("web2", "b")], rules)
     result = ordered(snapshot, [("web1", "b"), ("web2", "c")])
     assert names(snapshot, result) == [[("web2", "c")], [("web1", "b")]]
+
+
+def test_no_host_is_driven_over_its_cpus_while_others_are_still_there() -> None:
+    hosts = [host("a", cpus=4), host("b", cpus=4), host("c", cpus=4)]
+    snapshot = cluster(hosts, [vm("one", "a", cpu_demand_cores=3.0), vm("two", "b", cpu_demand_cores=3.0)])
+    result = ordered(snapshot, [("one", "b"), ("two", "c")])
+    assert names(snapshot, result) == [[("two", "c")], [("one", "b")]]
+
+
+def test_a_vm_is_parked_only_where_there_is_cpu_for_it() -> None:
+    hosts = [full("a"), full("b"), host("busy", cpus=2), host("calm", memory_mib=8192)]
+    vms = [vm("one", "a"), vm("two", "b"), vm("load", "busy", cpu_demand_cores=1.5)]
+    snapshot = cluster(hosts, vms)
+    result = ordered(snapshot, [("one", "b"), ("two", "a")])
+    assert names(snapshot, result)[0] == [("one", "calm")]
+    alone = cluster(hosts[:3], vms)
+    assert [reason.code for _, reason in ordered(alone, [("one", "b"), ("two", "a")]).dropped] == ["no_order"] * 2
+
+
+def test_what_migrates_already_counts_in_the_first_batch() -> None:
+    snapshot = cluster([host(name) for name in "abc"], [vm("going", "a", destination="b"), vm("one", "a")])
+    assert names(snapshot, ordered(snapshot, [("one", "c")])) == [[("one", "c")]]
+    more = cluster([*snapshot.hosts, host("d")], [*snapshot.vms, vm("two", "a")])
+    assert names(more, ordered(more, [("one", "b"), ("two", "d")])) == [[("two", "d")], [("one", "b")]]
+
+
+def test_a_batch_starts_when_the_longest_step_before_it_ends() -> None:
+    snapshot = cluster(
+        [host(name) for name in "abc"], [vm("one", "a"), vm("two", "a", memory_mib=8192), vm("three", "a")]
+    )
+    load = Load(View(snapshot), PlannerSettings())
+    made = steps(load.view, ordered(snapshot, [("one", "b"), ("two", "c"), ("three", "b")]), load.settings)
+    assert [round(step.start_seconds) for step in made] == [0, 0, round(made[1].predicted_seconds)]
+    assert total_seconds(made) == made[1].predicted_seconds + made[2].predicted_seconds

@@ -16,7 +16,9 @@ def step(name: str, source: str, destination: str) -> Step:
         source=source,
         destination=destination,
         batch=1,
+        start_seconds=0.0,
         predicted_seconds=12.34,
+        memory_mib=4096,
         gain=0.5,
         reason=Reason("test", "because"),
     )
@@ -25,14 +27,16 @@ def step(name: str, source: str, destination: str) -> Step:
 def test_the_form_for_tools() -> None:
     snapshot = cluster([host("a", cpus=2), host("b")], [vm("one", "a"), vm("two", "a")])
     shown = plan(snapshot, PlannerSettings(), clock=lambda: 0.0).as_dict()
-    keys = ["objective", "score_before", "score_after", "planning_seconds", "steps", "unmoved", "summary"]
-    assert list(shown) == keys
+    keys = ["objective", "score_before", "score_after", "terms", "planning_seconds", "total_seconds", "steps"]
+    assert list(shown) == [*keys, "unmoved", "summary"]
     assert step("one", "a", "b").as_dict() == {
         "vm": "one",
         "source": "a",
         "destination": "b",
         "batch": 1,
+        "start_seconds": 0.0,
         "predicted_seconds": 12.3,
+        "memory_mib": 4096,
         "gain": 0.5,
         "reason": {"code": "test", "text": "because"},
     }
