@@ -36,6 +36,10 @@ class RefusedError(HypervisorError):
     """The hypervisor said no, and why."""
 
 
+class PeerError(RefusedError):
+    """One host's hypervisor cannot reach another's, or is not let in."""
+
+
 class DefinitionError(ValueError):
     """A domain XML that cannot be used; the text names the place and what is wrong."""
 
@@ -159,6 +163,12 @@ class HypervisorCluster(Protocol):
         """Migrate live, peer to peer; returns or raises when the call ends.
 
         The outcome is what both hosts show afterwards, not what this raised: the migration goes on without us.
+        """
+
+    async def probe_migration(self, uuid: str, source: str, destination: str) -> None:
+        """Have `source` really connect to `destination` as for a migration, and check what it can; nothing is moved.
+
+        Raises PeerError when it cannot connect, RefusedError when something else stands against the migration.
         """
 
     async def job(self, host: str, uuid: str) -> Job | None:

@@ -17,6 +17,7 @@ from ..operations.history import Move, texts
 from ..operations.journal import HostFlag, Journal
 from ..operations.migration import MigrationRequest, Migrations, record_of
 from ..operations.placement import Placements
+from ..operations.preflight import preflight
 from ..operations.records import (
     Decision,
     MigrationRecord,
@@ -222,6 +223,8 @@ class Service:
             destination, refused = choice.host or "", _told(choice.refused if choice.host is None else ())
         else:
             destination, refused = to, texts(check_move(snapshot, current, to, settings))
+        if dry_run and not refused and current.host is not None:
+            refused = texts(await preflight(self._rooms.cluster, current.uuid, current.host, destination))
         request = MigrationRequest(
             vm=current.name,
             uuid=current.uuid,

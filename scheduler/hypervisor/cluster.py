@@ -12,10 +12,11 @@ from ..cluster.ports import (
     HypervisorError,
     Job,
     MigrationOptions,
+    PeerError,
     RefusedError,
     UnreachableError,
 )
-from . import migration
+from . import migration, peer
 from .acting import act
 from .binding import Connection, libvirt, optional
 from .blockers import SharedStorage
@@ -26,6 +27,7 @@ from .inventory import GuestKinds, Inventory
 from .session import Session
 
 DOWNTIME_RETRY_S = 0.1
+PROBE_TIMEOUT_S = 10.0
 
 
 class LibvirtCluster:
@@ -138,6 +140,18 @@ class LibvirtCluster:
         finally:
             limiting.cancel()
             await asyncio.wait({limiting})
+
+    async def probe_migration(self, uuid: str, source: str, destination: str) -> None:
+        """Let `source` go towards a migration as far as is harmless; see `peer`.
+
+        Where the destination swallows packets, the source's libvirt tries for minutes; nobody waits so long for it.
+        """
+        address, target = self._address(source), self._address(destination)
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await act(address, lambda connection: peer.probe(connection, source, uuid, target))
+        except TimeoutError:
+            raise PeerError(source, f"no answer from {target.peer_uri} within {PROBE_TIMEOUT_S:.0f} s") from None
 
     async def job(self, host: str, uuid: str) -> Job | None:
         """The domain's running migration; None when it has none."""

@@ -10,7 +10,8 @@ _BROKEN_CODES = {
     libvirt.VIR_ERR_NO_CONNECT,
     libvirt.VIR_ERR_INVALID_CONN,
 }
-_BROKEN_DOMAINS = {libvirt.VIR_FROM_REMOTE, libvirt.VIR_FROM_RPC}
+PEER_DOMAINS = {libvirt.VIR_FROM_REMOTE, libvirt.VIR_FROM_RPC}
+"""Parts of libvirt whose errors are about a connection: ours, or that of one host to another."""
 _BUSY_CODES = {libvirt.VIR_ERR_OPERATION_TIMEOUT, libvirt.VIR_ERR_RESOURCE_BUSY}
 
 
@@ -28,7 +29,7 @@ def domain_of(error: Exception) -> int:
 
 def connection_broken(code: int, domain: int) -> bool:
     """Whether an error of this code and domain speaks of the connection, not of what was asked."""
-    return code in _BROKEN_CODES and domain in _BROKEN_DOMAINS
+    return code in _BROKEN_CODES and domain in PEER_DOMAINS
 
 
 def port_error(host: str, code: int, domain: int, text: str) -> HypervisorError:
@@ -52,12 +53,13 @@ def translate(host: str, error: Exception, connection: Connection | None = None)
     code, domain = code_of(error), domain_of(error)
     if connection is None:
         return UnreachableError(host, str(error))
-    if connection_broken(code, domain) and _alive(connection):
+    if connection_broken(code, domain) and alive(connection):
         return RefusedError(host, str(error))
     return port_error(host, code, domain, str(error))
 
 
-def _alive(connection: Connection) -> bool:
+def alive(connection: Connection) -> bool:
+    """Whether the connection still stands."""
     try:
         return bool(connection.isAlive())
     except LibvirtError:

@@ -17,6 +17,7 @@ from .context import Context
 from .history import Move, span, texts
 from .journal import JournalError
 from .outcome import Outcome, outcome, sight
+from .preflight import preflight
 from .progress import FinalFigures, final_figures, ratio
 from .records import MigrationRecord, MigrationState, Trigger
 from .settings import MigrationSettings
@@ -129,6 +130,8 @@ class Flight:
             raise _EndedError(MigrationState.FAILED, f"it does not run on {record.source} any more")
         if await cluster.job(record.source, record.uuid) is not None:
             raise _EndedError(MigrationState.FAILED, "somebody else is migrating it")
+        if why := await preflight(cluster, record.uuid, record.source, record.destination):
+            raise _EndedError(MigrationState.FAILED, texts(why))
         if domain.autostart:
             await self._context.journal.note_autostart(record.id)
         return MigrationOptions(

@@ -18,6 +18,7 @@ from ..cluster.ports import (
     Job,
     MigrationOptions,
     NotFoundError,
+    PeerError,
     RefusedError,
     UnreachableError,
 )
@@ -242,6 +243,12 @@ class SimulatedCluster:
         transfer.ended.add_done_callback(asyncio.Future.exception)
         await asyncio.shield(transfer.ended)
         await self._reach(source)
+
+    async def probe_migration(self, uuid: str, source: str, destination: str) -> None:
+        """See HypervisorCluster."""
+        self._domain(await self._reach(source), uuid)
+        if why := self._hosts[destination].unreachable or self._hosts[destination].peer_error:
+            raise PeerError(source, f"unable to connect to server at {destination}: {why}")
 
     async def job(self, host: str, uuid: str) -> Job | None:
         """See HypervisorCluster."""

@@ -83,6 +83,8 @@ class SimulatedHost:
     """What starting a domain there fails with."""
     undefine_error: str = ""
     """What removing a definition there fails with."""
+    peer_error: str = ""
+    """Why other hosts' hypervisors do not get to it."""
     receive_error: str = ""
     """What migrating to it fails with, at once."""
     receive_breaks_at: float | None = None

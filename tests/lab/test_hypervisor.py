@@ -11,7 +11,7 @@ import pytest
 
 from scheduler.cluster.model import VmState
 from scheduler.cluster.observation import EventKind
-from scheduler.cluster.ports import HostAddress, MigrationOptions, RefusedError, UnreachableError
+from scheduler.cluster.ports import HostAddress, MigrationOptions, PeerError, RefusedError, UnreachableError
 from scheduler.lab.guest import HOST_MODEL, GuestSpec
 from scheduler.lab.lab import Lab
 from tests.unit.hypervisor.watched import Watched
@@ -231,6 +231,38 @@ async def test_a_migration_is_followed_aborted_and_made(clean_lab: Lab, watched:
     moved = await cluster.domain("node2", uuid)
     assert moved is not None
     assert (moved.state, moved.persistent, moved.incoming) == (VmState.RUNNING, True, False)
+
+
+async def test_a_probe_really_connects_and_leaves_no_trace(clean_lab: Lab, watched: Watched, tmp_path):
+    cluster = watched.cluster
+    disk = tmp_path / "local.img"
+    disk.write_bytes(bytes(1 << 20))
+    with_disk = (
+        f"<devices><disk type='file' device='disk'><source file='{disk}'/><target dev='vda' bus='virtio'/></disk>"
+    )
+    xml = clean_lab.guest_xml(GuestSpec("vm1")).replace("<devices>", with_disk)
+    local = await cluster.define("node1", xml)
+    await cluster.start("node1", local)
+    uuid = await start(clean_lab, watched, "node1", GuestSpec("vm2"))
+    before = await cluster.domain("node1", uuid)
+    seen = len(watched.seen)
+    await cluster.probe_migration(uuid, "node1", "node2")
+    with pytest.raises(RefusedError, match="unsafe") as refused:
+        await cluster.probe_migration(local, "node1", "node2")
+    assert not isinstance(refused.value, PeerError)
+    after = await cluster.domain("node1", uuid)
+    assert before is not None
+    assert after is not None
+    assert (after.state, after.domain_id, await cluster.job("node1", uuid)) == (VmState.RUNNING, before.domain_id, None)
+    assert await cluster.domain("node2", uuid) is None
+    assert len(watched.seen) == seen
+
+    clean_lab.hosts["node2"].stop_libvirtd()
+    await watched.expect(EventKind.DISCONNECTED, 2, host="node2")
+    with pytest.raises(PeerError, match=r"node1: .*refused"):
+        await cluster.probe_migration(uuid, "node1", "node2")
+    clean_lab.hosts["node2"].start_libvirtd()
+    await watched.expect(EventKind.CONNECTED, 20, host="node2")
 
 
 async def test_a_migration_goes_on_when_nobody_waits_for_it(clean_lab: Lab, watched: Watched):

@@ -56,6 +56,18 @@ async def test_verdicts_say_where_a_vm_may_be(house: House):
     assert control_error(raised) == ("not_found", "there is no host 'node9'; the hosts are node1, node2, node3")
 
 
+async def test_a_dry_run_tries_the_way_between_the_hosts(house: House):
+    house.vm("web1", "node1")
+    await house.start()
+    house.cluster.host("node2").peer_error = "authentication failed"
+    [refused] = await migrate(house, "web1", to="node2", dry_run=True)
+    assert refused.state is MigrationState.FAILED
+    assert "node1 cannot reach the libvirt of node2" in refused.error
+    assert "authentication failed" in refused.error
+    [possible] = await migrate(house, "web1", to="node3", dry_run=True)
+    assert possible.error == ""
+
+
 async def test_names_globs_tags_and_uuids(house: House):
     uuid = house.vm("web1", "node1", labels={"tier": "front"})
     house.vm("web2", "node1")

@@ -126,6 +126,16 @@ async def test_a_failure_leaves_it_on_the_source_and_says_why(world):
     assert not world.gate.busy(uuid)
 
 
+async def test_hosts_that_do_not_reach_each_other_are_found_out_before_it_begins(world):
+    uuid = world.vm("web")
+    world.cluster.host("node2").peer_error = "authentication failed"
+    await world.look()
+    done = await world.migrate(uuid, "node2")
+    assert (done.state, done.started_at) == (FAILED, None)
+    assert done.error.startswith("node1 cannot reach the libvirt of node2: ")
+    assert not any(event.kind is EventKind.MIGRATION_ITERATION for event in world.cluster.history)
+
+
 async def test_a_break_in_the_middle_leaves_it_on_the_source(world):
     uuid = world.vm("web")
     world.cluster.host("node2").receive_breaks_at = 0.5
