@@ -119,6 +119,10 @@ def _show_status(found: dict[str, object]) -> None:
         say("not ready yet")
     say(f"cycle {found['cycle'] or 'none yet'}{last}: {found['sentence']}")
     say(f"hosts: {found['hosts_up']} of {found['hosts_total']} up")
+    down = found["hosts_down"]
+    assert isinstance(down, dict)  # noqa: S101 - the contract
+    for name, why in down.items():
+        say(f"  {name}: {why}")
     say(f"VMs: {found['vms_running']} of {found['vms_total']} running")
     say(f"migrations under way: {found['migrations_running']}")
     say(f"recommendations to approve: {found['recommendations_pending']}")

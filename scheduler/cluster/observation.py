@@ -22,6 +22,8 @@ class HostFacts:
     machine_types: frozenset[str] | None = None
     networks: frozenset[str] | None = None
     storage: frozenset[str] | None = None
+    uuid: str = ""
+    """By which libvirt tells hosts apart; empty: it does not say."""
     hypervisor_version: str = ""
     libvirt_version: str = ""
 

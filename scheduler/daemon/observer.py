@@ -285,8 +285,14 @@ class Observer:
     def _take_in(self, watch: _Watch, observation: HostObservation) -> None:
         if watch.observation is not None and observation.monotonic_s < watch.observation.monotonic_s:
             return
-        watch.observation = observation
         self._snapshots_are_old()
+        twins = self._twins(observation)
+        if twins and twins[0] is not watch:
+            self._refuse(watch, twins[0])
+            return
+        watch.observation = observation
+        for twin in twins[1:]:
+            self._refuse(twin, watch)
         self._demand.record(observation)
         moved, in_doubt = self._whereabouts.note(observation)
         for host in in_doubt & self._watches.keys():
@@ -298,6 +304,21 @@ class Observer:
             watch.reachable = True
             self._witness.on_reachable(observation.host, reachable=True, detail="")
             self._news()
+
+    def _twins(self, look: HostObservation) -> list[_Watch]:
+        """The hosts that say they are the machine of this look, itself among them, in the order they were taken in."""
+        return [
+            watch
+            for name, watch in self._watches.items()
+            if name == look.host
+            or (look.facts.uuid and watch.observation is not None and watch.observation.facts.uuid == look.facts.uuid)
+        ]
+
+    def _refuse(self, watch: _Watch, original: _Watch) -> None:
+        """Two addresses of one libvirtd are one host: counted twice, its room would be given away twice."""
+        name = original.host.name
+        watch.observation = None
+        self._lost(watch, f"has the host UUID of {name}: if it is not the same machine, set host_uuid in libvirtd.conf")
 
     def _lost(self, watch: _Watch, detail: str) -> None:
         watch.detail = detail

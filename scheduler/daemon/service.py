@@ -105,6 +105,11 @@ class Service:
             recommendations_pending=rooms.cycle.recommendations_pending,
             config_path=rooms.configured.path,
             config_error=rooms.configured.error,
+            hosts_down={
+                host.name: rooms.observer.detail(host.name)
+                for host in snapshot.hosts
+                if host.state is HostState.UNREACHABLE
+            },
         )
 
     def hosts(self) -> list[HostStatus]:

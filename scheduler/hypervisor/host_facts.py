@@ -44,10 +44,16 @@ def read_host(connection: Connection, shared_directories: Iterable[str], kind: c
         machine_types=None if capabilities is None else machine_types(capabilities),
         networks=_networks(connection),
         storage=None if pools is None else frozenset(pool.name() for pool in pools),
+        uuid="" if capabilities is None else host_uuid(capabilities),
         hypervisor_version=_version(_ask(connection.getVersion)),
         libvirt_version=_version(_ask(connection.getLibVersion)),
     )
     return HostInventory(facts, _shared_storage(pools or [], shared_directories))
+
+
+def host_uuid(capabilities: str) -> str:
+    """By which libvirt knows the host; it refuses to migrate to one with the same."""
+    return text_at(ET.fromstring(capabilities), "host/uuid") or ""  # noqa: S314 - made by libvirt itself
 
 
 def domain_types(capabilities: str) -> frozenset[str] | None:

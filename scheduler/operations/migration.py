@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from ..cluster.model import VmState
+from ..cluster.model import HostState, VmState
 from ..cluster.observation import Event, EventKind, HostObservation
 from ..cluster.ports import HypervisorError
 from ..cluster.reason import Reason
@@ -196,7 +196,8 @@ class Migrations:
 
     async def _adopt_foreign(self) -> None:
         """Follow migrations that somebody else has begun, so that their hosts count as busy."""
-        hosts = [host.name for host in self._context.view.snapshot().hosts]
+        snapshot = self._context.view.snapshot()
+        hosts = [host.name for host in snapshot.hosts if host.state is not HostState.UNREACHABLE]
         looks = await asyncio.gather(*map(self._context.cluster.observe, hosts), return_exceptions=True)
         seen = [look for look in looks if isinstance(look, HostObservation)]
         coming = {domain.uuid: look.host for look in seen for domain in look.domains if domain.incoming}

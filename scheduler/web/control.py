@@ -58,6 +58,8 @@ class Status:
     config_path: str
     config_error: str
     """Why the last reload was refused; empty when the file in force is the one on disk."""
+    hosts_down: dict[str, str] = field(default_factory=dict)
+    """The hosts that are not up, by name, and why: they take part in nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,6 +115,19 @@ def test_a_libvirtd_that_dies_is_unreachable_and_comes_back_by_itself(quick_lab:
     seen_soon(lambda: daemon.sees("late", "stopped", "node2"), "defined after the return")
 
 
+def test_one_libvirtd_under_two_addresses_is_one_host(quick_lab: Lab, start_daemon: StartDaemon) -> None:
+    same = (
+        quick_lab.hosts["node1"].uri.replace("qemu+unix:", "qemu+unix://localhost").replace("localhost//", "localhost/")
+    )
+    twin = f'[[hosts]]\nname = "twin"\nuri = "{same}"\npeer_uri = "qemu+tcp://10.0.0.9/system"\n'
+    daemon = start_daemon(FAST, twin)
+    twice = until(lambda: (host := daemon.host("twin"))["state"] == "unreachable" and host, "it is refused")
+    assert twice["detail"].startswith("has the host UUID of node1")
+    assert twice["memory_mib"] is None
+    assert "twin: has the host UUID of node1" in daemon.run("status").out
+    assert daemon.host("node1")["state"] == "up"
+
+
 def test_a_host_that_is_down_at_the_start_joins_later(quick_lab: Lab, start_daemon: StartDaemon) -> None:
     quick_lab.hosts["node3"].stop_libvirtd()
     daemon = start_daemon(FAST)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from scheduler.cluster.model import HostState, VmState
-from scheduler.cluster.observation import DomainFacts, HostObservation
+from scheduler.cluster.observation import DomainFacts, HostFacts, HostObservation
 from scheduler.cluster.ports import CpuAnswer, UnreachableError
 from scheduler.daemon.compatibility import CpuCompatibility
 from scheduler.simulation.cluster import SimulatedCluster
@@ -59,6 +59,24 @@ async def test_a_lost_host_is_told_and_comes_back_by_itself(house: House):
     await house.clock.advance(0.1)
     [status] = [host for host in daemon.service.hosts() if host.name == "node2"]
     assert (status.state, status.detail) == ("up", "")
+
+
+async def test_one_libvirtd_under_two_addresses_is_one_host(house: House):
+    for name in ("node1", "node3"):
+        house.cluster.host(name).facts = HostFacts(cpus=8, memory_mib=16384, uuid="c0ffee")
+    daemon = await house.go()
+    await house.clock.advance(30)
+    assert {host.name: (host.state, host.memory_mib) for host in daemon.service.hosts()} == {
+        "node1": ("up", 16384),
+        "node2": ("up", 16384),
+        "node3": ("unreachable", None),
+    }
+    why = "has the host UUID of node1: if it is not the same machine, set host_uuid in libvirtd.conf"
+    assert daemon.service.status().hosts_down == {"node3": why}
+    house.write(AUTO + AT_ONCE, ("node2", "node3"))
+    await house.run(daemon.reload())
+    await house.clock.advance(30)
+    assert daemon.service.status().hosts_down == {}
 
 
 async def test_an_odd_host_is_unreachable_and_the_others_are_not(house: House):

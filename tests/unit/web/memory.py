@@ -113,6 +113,7 @@ class MemoryControl:
             sentence="all VMs run unhindered" if self.ready else "1 of 2 hosts is connected",
             hosts_up=1,
             hosts_total=2,
+            hosts_down={"node2": "connection refused"},
             vms_running=2,
             vms_total=3,
             migrations_running=1,
