@@ -32,9 +32,13 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON 
 
 
 class BadInputError(click.ClickException):
-    """Input that cannot be used; shown as one line."""
+    """Input that cannot be used; shown as one line, whatever characters the names in it have."""
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        shown = (one if one.isprintable() else one.encode("unicode_escape").decode() for one in message)
+        super().__init__("".join(shown))
 
     def show(self, file: Any = None) -> None:
         """Tell it on stderr."""
@@ -211,7 +215,9 @@ def _read_vms(path: Path) -> tuple["Vm", ...]:
 def _read_moves(path: Path, snapshot: "Snapshot") -> Iterable[PlannedMove]:
     try:
         steps = json.loads(_read(path))["steps"]
-        wanted = [(step["vm"], step["source"], step["destination"]) for step in steps]
+        wanted = [tuple(_word(step[key]) for key in ("vm", "source", "destination")) for step in steps]
+    except RecursionError:
+        raise BadInputError(f"{path}: not JSON: it is nested too deeply") from None
     except ValueError as error:
         raise BadInputError(f"{path}: not JSON: {error}") from None
     except (TypeError, KeyError):
@@ -231,6 +237,12 @@ def _read_moves(path: Path, snapshot: "Snapshot") -> Iterable[PlannedMove]:
         where[vm.uuid] = destination
         moves.append(PlannedMove(vm.uuid, destination))
     return moves
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
 
 def _print_json(value: Any) -> None:

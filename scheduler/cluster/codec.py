@@ -9,7 +9,6 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
-from math import inf, isfinite
 from typing import Any, Final, TypeVar, cast, get_type_hints
 
 from . import reading
@@ -18,6 +17,8 @@ from .rules import PRIORITY_WEIGHTS, AntiAffinity, Priority, Rules
 
 _T = TypeVar("_T")
 
+_MOST: Final = 10**12
+"""No figure of a cluster is larger, in any unit; sums of such still fit 64 bits."""
 _AT_LEAST_ONE: Final = frozenset({"cpus", "memory_mib", "vcpus", "max_per_host", "version"})
 
 
@@ -159,23 +160,27 @@ def _duplicates(owner: str, key: str, values: list[str]) -> Iterator[tuple[str, 
 def _number_problems(item: Host | Vm | AntiAffinity | Priority, path: str) -> Iterator[tuple[str, str]]:
     for name, least, most in _numbers(cast("Any", type(item))):
         value = getattr(item, name)
-        if value is not None and not (isfinite(value) and least <= value <= most):
+        if value is not None and not least <= value <= most:
             where = f"{path}.{name}" if path else name
-            yield where, f"is {value}, allowed is {least} {'or more' if most == inf else f'to {most:g}'}"
+            shown = f"{value}" if value <= _MOST**2 else "far more"
+            yield (
+                where,
+                f"is {shown}, allowed is {least} {'or more' if value < least and most == _MOST else f'to {most:,}'}",
+            )
 
 
 @cache
-def _numbers(kind: Any) -> list[tuple[str, int, float]]:
+def _numbers(kind: Any) -> list[tuple[str, int, int]]:
     """The fields of a kind that are numbers, with what they are at least and at most."""
     hints = get_type_hints(kind)
     return [(name, *_bounds(name)) for name, hint in hints.items() if hint in (int, float, int | None, float | None)]
 
 
-def _bounds(field: str) -> tuple[int, float]:
+def _bounds(field: str) -> tuple[int, int]:
     """What a number in `field` is at least and at most."""
     if field == "priority":
         return min(PRIORITY_WEIGHTS), max(PRIORITY_WEIGHTS)
-    return 1 if field in _AT_LEAST_ONE else 0, 1 if field.endswith("_ratio") else inf
+    return 1 if field in _AT_LEAST_ONE else 0, 1 if field.endswith("_ratio") else _MOST
 
 
 def _plain(value: Any) -> Any:

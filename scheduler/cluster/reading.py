@@ -11,13 +11,14 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
 from functools import cache
-from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
 _T = TypeVar("_T")
 _Read = Callable[[Any], Any]
 
+_LARGEST: Final = 1e300
+"""A number beyond it, or one that is none, is not surely right."""
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
 
 
@@ -65,7 +66,7 @@ def _of_type(kind: type) -> _Read:
 
 
 def _number(value: Any) -> float:
-    if type(value) not in (int, float) or not isfinite(value):
+    if type(value) not in (int, float) or not -_LARGEST <= value <= _LARGEST:
         raise Doubtful
     return float(value)
 
