@@ -90,14 +90,18 @@ def static(view: View, need: Need) -> BoolArray:
 
     It is shared by all VMs of one kind, so what it says of a live VM's own host means nothing.
     """
-    mask = view.static_mask(need)
-    if mask is None:
+    return _static_masks(view, need)[0]
+
+
+def _static_masks(view: View, need: Need) -> tuple[BoolArray, BoolArray]:
+    """What all static filters allow, shape (hosts,), and what each does, shape (filters, hosts)."""
+    kind = need.kind
+    if kind not in view.static_masks:
         anywhere = replace(need, host=NOWHERE) if need.movable else need
-        mask = np.ones(len(view.hosts), dtype=bool)
-        for rule in STATIC:
-            mask &= rule.mask(view, anywhere)
-        view.keep_static_mask(need, mask)
-    return mask
+        each = np.array([rule.mask(view, anywhere) for rule in STATIC], dtype=bool)
+        combined: BoolArray = np.logical_and.reduce(each)
+        view.static_masks[kind] = combined, each
+    return view.static_masks[kind]
 
 
 def static_table(view: View) -> tuple[IntArray, BoolArray]:
@@ -140,7 +144,10 @@ def refusals(view: View, need: Need, hosts: BoolArray) -> dict[int, tuple[Reason
     """Of each of `hosts` every refusal, none where it is allowed; each filter is asked once for all of them."""
     found: dict[int, list[Reason]] = {int(host): [] for host in np.flatnonzero(hosts)}
     if found:
-        for rule in FILTERS:
-            for host in map(int, np.flatnonzero(hosts & ~rule.mask(view, need))):
-                found[host].append(rule.reason(view, need, host))
+        shared = _static_masks(view, need)[1]
+        if need.live and hosts[need.host]:
+            shared = np.array([rule.mask(view, need) for rule in STATIC], dtype=bool)
+        each = np.vstack([shared, [rule.mask(view, need) for rule in DYNAMIC]])
+        for place, host in np.argwhere(hosts & ~each):
+            found[int(host)].append(FILTERS[place].reason(view, need, int(host)))
     return {host: tuple(reasons) for host, reasons in found.items()}

@@ -113,7 +113,8 @@ class View:
         self.static_table: tuple[IntArray, BoolArray] | None = None
         """Kept by the registry; holds as long as no stopped VM is started."""
         self.in_groups: BoolArray = np.array([bool(of.anti_affinity or of.affinity) for of in self.groups], dtype=bool)
-        self._static: dict[tuple[object, ...], BoolArray] = {}
+        self.static_masks: dict[tuple[object, ...], tuple[BoolArray, BoolArray]] = {}
+        """Kept by the registry for each kind of VM; they do not depend on where VMs are."""
         for index in np.flatnonzero(self.active):
             self._occupy(int(index), int(self.vm_host[index]), 1)
             destination = self.vms[index].destination
@@ -170,6 +171,12 @@ class View:
         self.vm_host[vm] = host
         self.active[vm] = True
 
+    def stop(self, vm: int) -> None:
+        """Take that VM from its host; what it held is free again."""
+        self._occupy(vm, int(self.vm_host[vm]), -1)
+        self.active[vm] = False
+        self.static_table = None
+
     def hold(self, vm: int, host: int) -> None:
         """Take room for that VM on `host` beside where it is: it is on its way."""
         self._occupy(vm, host, 1)
@@ -192,14 +199,6 @@ class View:
         ):
             setattr(twin, name, getattr(self, name).copy())
         return twin
-
-    def static_mask(self, need: Need) -> BoolArray | None:
-        """The mask of `need.kind` that was kept, if any."""
-        return self._static.get(need.kind)
-
-    def keep_static_mask(self, need: Need, mask: BoolArray) -> None:
-        """Keep the mask of `need.kind`; it must not depend on where VMs are."""
-        self._static[need.kind] = mask
 
     def others(self, counts: IntArray, need: Need) -> IntArray:
         """`counts` over hosts of one group that `need` is a member of, itself left out."""

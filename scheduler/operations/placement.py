@@ -10,7 +10,7 @@ from ..cluster.model import HostState, Snapshot, Vm, VmState
 from ..cluster.observation import DomainFacts
 from ..cluster.ports import Definition, HypervisorError, UnreachableError
 from ..cluster.reason import Reason
-from ..planner.placement import Placement, Refusal, place
+from ..planner.placement import Placement, place, refused_everywhere
 from ..planner.settings import PlannerSettings
 from . import definition as definitions
 from .context import Context
@@ -86,7 +86,7 @@ class Placements:
     async def _carry_out(self, vm: Vm, startable: Startable, order: Order) -> PlacementRecord:
         entry = Entry(self._context, order)
         if vm.uuid in self._starting:
-            course = Course(placement=_refused_everywhere(self._context.view.snapshot(), vm, _STARTING), host=None)
+            course = Course(placement=refused_everywhere(vm, self._context.view.snapshot().hosts, _STARTING), host=None)
         else:
             self._starting.add(vm.uuid)
             try:
@@ -128,7 +128,7 @@ class Placements:
 
     def _decide(self, snapshot: Snapshot, vm: Vm, startable: Startable) -> Placement:
         if isinstance(startable, NewDefinition) and (clash := _clash(snapshot, vm)):
-            return _refused_everywhere(snapshot, vm, clash)
+            return refused_everywhere(vm, snapshot.hosts, clash)
         current = next((known for known in snapshot.vms if known.uuid == vm.uuid), vm)
         return place(snapshot, (current,), self.settings)[0]
 
@@ -185,11 +185,6 @@ def _choice(placement: Placement, startable: Startable, order: Order, attempts: 
     for only in (order.host, startable.bound_to):
         allowed = [host for host in allowed if only in {None, host}]
     return allowed[0] if allowed else None
-
-
-def _refused_everywhere(snapshot: Snapshot, vm: Vm, reason: Reason) -> Placement:
-    refused = tuple(Refusal(host=host.name, reasons=(reason,)) for host in snapshot.hosts)
-    return Placement(vm=vm.name, uuid=vm.uuid, host=None, ranking=(), refused=refused)
 
 
 def _clash(snapshot: Snapshot, vm: Vm) -> Reason | None:

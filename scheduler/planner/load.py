@@ -10,6 +10,7 @@ each exceeds its mean is taken as so many standard deviations; variances of inde
 means soon.
 """
 
+from collections import Counter
 from typing import Final, Self
 
 import numpy as np
@@ -45,6 +46,10 @@ class Load:
         self.high: FloatArray = np.maximum(np.array(high, dtype=float), self.demand)
         self.excess_squared: FloatArray = (self.high - self.demand) ** 2
         """Of the high demand over the mean, in cores squared."""
+        self.flavours: Counter[tuple[int, float]] = Counter(
+            zip(view.memory_mib[view.active].tolist(), self.vcpus[view.active].tolist(), strict=True)
+        )
+        """Memory in MiB and vCPUs of the VMs that run, and how many are so."""
         self.cpus: FloatArray = np.array([host.cpus for host in view.hosts], dtype=float)
         self.importance: FloatArray = np.array([PRIORITY_WEIGHTS[int(one)] for one in view.priority], dtype=float)
         """The weight of each VM's priority, shape (vms,)."""
@@ -117,11 +122,32 @@ class Load:
             if self.counted[vm]:
                 self.host_demand[source] -= self.demand[vm]
                 self.host_excess_squared[source] -= self.excess_squared[vm]
+        else:
+            self.flavours[self._flavour(vm)] += 1
         self.counted[vm] = True
         self.host_demand[host] += self.demand[vm]
         self.host_excess_squared[host] += self.excess_squared[vm]
         self.host_vcpus[host] += self.vcpus[vm]
         self.view.move(vm, host)
+
+    def stop(self, vm: int) -> None:
+        """Take that running VM, whose demand is counted, from its host, here and in the view."""
+        host = int(self.view.vm_host[vm])
+        self.host_vcpus[host] -= self.vcpus[vm]
+        self.host_demand[host] -= self.demand[vm]
+        self.host_excess_squared[host] -= self.excess_squared[vm]
+        self.counted[vm] = False
+        self.flavours[self._flavour(vm)] -= 1
+        self.view.stop(vm)
+
+    def expect(self) -> None:
+        """Count what is expected of running VMs of unknown demand: right for placing, never evidence of contention."""
+        for vm in np.flatnonzero(self.view.active & ~self.counted):
+            destination = self.view.vms[vm].destination
+            place = self.view.vm_host[vm] if destination is None else self.view.host_index[destination]
+            self.host_demand[place] += self.demand[vm]
+            self.host_excess_squared[place] += self.excess_squared[vm]
+        self.counted = self.view.active.copy()
 
     def add(self, vm: Vm) -> int:
         """Take in one more VM, stopped, here and in the view; returns its index."""
@@ -143,6 +169,7 @@ class Load:
         twin.view = self.view.copy()
         for name in ("counted", "host_demand", "host_excess_squared", "host_vcpus"):
             setattr(twin, name, getattr(self, name).copy())
+        twin.flavours = self.flavours.copy()
         return twin
 
     @property
@@ -169,6 +196,9 @@ class Load:
         root = np.sqrt(np.maximum(0.0, linear**2 - 4 * demand**2 * spare))
         number: IntArray = np.floor(2 * spare / np.maximum(1e-12, linear + root) + 1e-9).astype(np.int64)
         return number
+
+    def _flavour(self, vm: int) -> tuple[int, float]:
+        return int(self.view.memory_mib[vm]), float(self.vcpus[vm])
 
     def waiting(self) -> FloatArray:
         """Cores of demand above what each host can give, shape (hosts,)."""

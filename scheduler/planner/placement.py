@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
-from ..cluster.model import Snapshot, Vm, VmState
+from ..cluster.model import Host, Snapshot, Vm, VmState
 from ..cluster.reason import Reason
 from ..filters import registry
-from ..filters.view import BoolArray, View
+from ..filters.view import BoolArray, IntArray, Need, View
 from . import obstacle, scoring
 from .canonical import canonical
 from .cost import convergence
-from .load import FloatArray, Load
+from .load import Load
 from .ordering import order, steps
 from .plan import Step
 from .room import moves_first
@@ -54,6 +55,10 @@ class Placement:
     refused: tuple[Refusal, ...]
     moves_first: tuple[Step, ...] = field(default=())
     """When no host can take it: the cheapest moves after which one can."""
+    takers: int
+    """How many hosts can take it; `ranking` may show only the best of them."""
+    refusers: int
+    """How many cannot; `refused` may show only those that come nearest to it."""
 
     def as_dict(self) -> dict[str, object]:
         """The form tools get."""
@@ -71,6 +76,27 @@ class Placement:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """How much of a choice is told: in a large cluster naming all hosts takes longer than choosing one."""
+
+    best: int | None = None
+    """So many of the hosts that can take the VM, and as many of those that cannot; None: all."""
+    hosts: frozenset[str] = frozenset()
+    """These in any case."""
+
+    def of(self, ordered: IntArray, view: View) -> IntArray:
+        """Those of `ordered` that are told."""
+        if self.best is None or len(ordered) <= self.best:
+            return ordered
+        wanted = [view.host_index[name] for name in self.hosts if name in view.host_index]
+        also = [host for host in wanted if host in ordered[self.best :]]
+        return np.array([*ordered[: self.best], *also], dtype=np.int64)
+
+
+EVERYTHING: Final = Account()
+
+
 class Placer:
     """Places VMs over one snapshot, one after the other: each sees the room that those before it take.
 
@@ -79,22 +105,28 @@ class Placer:
 
     def __init__(self, snapshot: Snapshot, settings: PlannerSettings) -> None:
         self.load = Load(View(canonical(snapshot)), settings)
+        self.load.expect()
         self._places = {vm.uuid: place for place, vm in enumerate(self.load.view.vms)}
 
-    def place(self, vm: Vm) -> Placement:
+    def place(self, vm: Vm, account: Account = EVERYTHING) -> Placement:
         """A host for `vm`, which then runs there. One that the snapshot has as stopped is started, another is new.
 
         A VM that already runs is refused by every host.
         """
         view, known = self.load.view, self._places.get(vm.uuid)
         if known is not None and view.active[known]:
-            return _already_running(view, vm, int(view.vm_host[known]))
+            there = view.hosts[int(view.vm_host[known])].name
+            return refused_everywhere(vm, view.hosts, Reason(CODE_RUNNING, f"already runs on {there}"))
         self._places[vm.uuid] = place = self.load.add(replace(vm, state=VmState.STOPPED, destination=None))
-        placement = _choose(self.load, place)
+        placement = _choose(self.load, place, account)
         if placement.host is None:
             return replace(placement, moves_first=self._moves_first(place))
         self.load.move(place, view.host_index[placement.host])
         return placement
+
+    def stop(self, uuid: str) -> None:
+        """That running VM has ended, or was not started after all: its room is free again."""
+        self.load.stop(self._places[uuid])
 
     def _moves_first(self, vm: int) -> tuple[Step, ...]:
         load, settings = self.load, self.load.settings
@@ -123,8 +155,7 @@ def choose_destination(snapshot: Snapshot, vm: Vm, settings: PlannerSettings) ->
     load = Load(View(canonical(snapshot)), settings)
     index = load.view.vm_index(vm.uuid)
     for reason in _cannot_migrate(snapshot, load.view.vms[index], settings):
-        everywhere = tuple(Refusal(host=host.name, reasons=(reason,)) for host in load.view.hosts)
-        return Placement(vm=vm.name, uuid=vm.uuid, host=None, ranking=(), refused=everywhere)
+        return refused_everywhere(vm, snapshot.hosts, reason)
     return _choose(load, index, leave=True)
 
 
@@ -155,37 +186,48 @@ def check_moves(snapshot: Snapshot, vm: Vm, settings: PlannerSettings | None = N
     return {view.hosts[host].name: (*against, *reasons) for host, reasons in refusals.items()}
 
 
-def _choose(load: Load, vm: int, *, leave: bool = False) -> Placement:
+def _choose(load: Load, vm: int, account: Account = EVERYTHING, *, leave: bool = False) -> Placement:
     view = load.view
     need = view.need(vm)
     mask = registry.allowed(view, need)
     if leave:
         mask[need.host] = False
-    parts = scoring.terms(load, vm)
-    total = scoring.scores(parts)
+    ranking = _ranking(load, vm, mask, account)
     refused = []
-    for host, reasons in registry.refusals(view, need, ~mask).items():
+    for host, reasons in registry.refusals(view, need, _nearest(view, need, ~mask, account)).items():
         here = leave and host == need.host
         why = (Reason(CODE_ALREADY_THERE, "is where it runs"),) if here else reasons
         refused.append(Refusal(host=view.hosts[host].name, reasons=why))
-    ranking = _ranking(load, mask, parts, total)
     return Placement(
         vm=view.vms[vm].name,
         uuid=view.vms[vm].uuid,
         host=ranking[0].host if ranking else None,
         ranking=ranking,
         refused=tuple(sorted(refused, key=lambda refusal: refusal.host)),
+        takers=int(mask.sum()),
+        refusers=int((~mask).sum()),
     )
 
 
-def _ranking(load: Load, mask: BoolArray, parts: dict[str, FloatArray], total: FloatArray) -> tuple[Ranked, ...]:
+def _ranking(load: Load, vm: int, mask: BoolArray, account: Account) -> tuple[Ranked, ...]:
+    parts = scoring.terms(load, vm)
+    total = scoring.scores(parts)
     order = scoring.best_first(load, total)
-    order = order[mask[order]]
+    order = account.of(order[mask[order]], load.view)
     weighted = [np.round(scoring.TERMS[name] * part[order], 6).tolist() for name, part in parts.items()]
     return tuple(
         Ranked(host=load.view.hosts[host].name, score=score, terms=dict(zip(parts, values, strict=True)))
         for host, score, *values in zip(order.tolist(), total[order].tolist(), *weighted, strict=True)
     )
+
+
+def _nearest(view: View, need: Need, refusing: BoolArray, account: Account) -> BoolArray:
+    """Of the `refusing` hosts those to tell of: first those that only lack room, then by free memory."""
+    hosts = np.flatnonzero(refusing)
+    allowed = registry.static(view, need)[hosts]
+    told = np.zeros(len(view.hosts), dtype=bool)
+    told[account.of(hosts[np.lexsort((-view.free_memory_mib[hosts], ~allowed))], view)] = True
+    return told
 
 
 def _cannot_migrate(snapshot: Snapshot, vm: Vm, settings: PlannerSettings | None) -> tuple[Reason, ...]:
@@ -202,10 +244,10 @@ def _cannot_migrate(snapshot: Snapshot, vm: Vm, settings: PlannerSettings | None
     return (*against, endless) if endless is not None else tuple(against)
 
 
-def _already_running(view: View, vm: Vm, host: int) -> Placement:
-    reason = Reason(CODE_RUNNING, f"already runs on {view.hosts[host].name}")
-    refused = tuple(Refusal(host=name, reasons=(reason,)) for name in sorted(view.host_index))
-    return Placement(vm=vm.name, uuid=vm.uuid, host=None, ranking=(), refused=refused)
+def refused_everywhere(vm: Vm, hosts: Sequence[Host], reason: Reason) -> Placement:
+    """No host takes `vm`, all for the same reason."""
+    refused = tuple(Refusal(host=name, reasons=(reason,)) for name in sorted(host.name for host in hosts))
+    return Placement(vm=vm.name, uuid=vm.uuid, host=None, ranking=(), refused=refused, takers=0, refusers=len(refused))
 
 
 def _unreserved(snapshot: Snapshot, vm: Vm) -> Snapshot:

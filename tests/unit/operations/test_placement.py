@@ -38,8 +38,8 @@ async def start(world, vm, **kwargs):
 
 
 async def test_a_new_vm_is_started_on_the_best_host_which_is_told(world):
-    world.vm("big", "node1", memory_mib=8192)
-    world.vm("small", "node2", memory_mib=2048)
+    world.vm("big", "node1", memory_mib=2048)
+    world.vm("small", "node2", memory_mib=1024)
     await world.look()
     record = await place(world, xml(), requested_by="ann", cycle="c1")
     assert (record.outcome, record.host) == (STARTED, "node3")
