@@ -10,6 +10,7 @@ from ..cluster.model import HostState, Snapshot, Vm
 from ..cluster.ports import DefinitionError, HypervisorCluster
 from ..cluster.reason import Reason
 from ..config.models import Config
+from ..operations import patience
 from ..operations.clock import Clock
 from ..operations.drain import Drains
 from ..operations.gate import Gate
@@ -208,11 +209,12 @@ class Service:
         snapshot = self.snapshot()
         known_host(snapshot, to)
         moving = chosen(snapshot, vms, wanted=lambda vm: vm.active)
-        await self._rooms.view.refresh(*{vm.host for vm in moving if vm.host}, *([to] if to else ()))
+        asked = {vm.host for vm in moving if vm.host} | ({to} if to else set())
+        silent = await patience.silent(self._rooms.clock, self._rooms.view, asked)
         # Each decision sees the room that the ones before it have taken or, in a dry run, would have taken.
         records: list[MigrationRecord] = []
         for vm in moving:
-            snapshot = _with_moves(self.snapshot(), records)
+            snapshot = _with_moves(patience.without(self.snapshot(), silent), records)
             records.append(await self._migrate(snapshot, vm, to=to, dry_run=dry_run, requested_by=requested_by))
         return records
 

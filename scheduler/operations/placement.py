@@ -1,6 +1,5 @@
 """Starts VMs, each on the best host there is: new ones from an XML, and stopped ones wherever they are defined."""
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
 from uuid import uuid4
@@ -13,6 +12,7 @@ from ..cluster.reason import Reason
 from ..planner.placement import Placement, place, refused_everywhere
 from ..planner.settings import PlannerSettings
 from . import definition as definitions
+from . import patience
 from .context import Context
 from .definition import ExistingDefinition, NewDefinition, Startable, Step
 from .placement_account import Course, Order
@@ -51,9 +51,9 @@ class Placements:
         read = self._context.cluster.read_definition(definition)
         uuid = read.uuid or str(uuid4())
         xml = definition if read.uuid else _with_uuid(definition, uuid)
-        vm = await self._described(read, uuid)
+        vm, silent = await self._described(read, uuid)
         order = Order(host=host, rehearsal=rehearsal, trigger=trigger, requested_by=requested_by, cycle=cycle)
-        return await self._carry_out(vm, NewDefinition(self._context, uuid, xml), order)
+        return await self._carry_out(vm, NewDefinition(self._context, uuid, xml), order, silent)
 
     async def start(
         self,
@@ -83,27 +83,31 @@ class Placements:
         """Let go of what is being put right; it stands in the journal for `recover`."""
         await self._interrupted.stop()
 
-    async def _carry_out(self, vm: Vm, startable: Startable, order: Order) -> PlacementRecord:
+    async def _carry_out(
+        self, vm: Vm, startable: Startable, order: Order, silent: frozenset[str] = frozenset()
+    ) -> PlacementRecord:
         entry = Entry(self._context, order)
         if vm.uuid in self._starting:
             course = Course(placement=refused_everywhere(vm, self._context.view.snapshot().hosts, _STARTING), host=None)
         else:
             self._starting.add(vm.uuid)
             try:
-                course = await self._start_somewhere(vm, startable, order, entry)
+                course = await self._start_somewhere(vm, startable, order, entry, silent)
             finally:
                 self._starting.discard(vm.uuid)
         record = await entry.end(course)
         self._context.listener(record)
         return record
 
-    async def _start_somewhere(self, vm: Vm, startable: Startable, order: Order, entry: Entry) -> Course:
-        """Try host after host, each chosen on the cluster as it is then."""
+    async def _start_somewhere(
+        self, vm: Vm, startable: Startable, order: Order, entry: Entry, silent: frozenset[str]
+    ) -> Course:
+        """Try host after host, each chosen on the cluster as it is then; those that were `silent` lately never."""
         first: Placement | None = None
         attempts: list[Attempt] = []
         while True:
             # Nothing is awaited from here to the reservation: two placements never take the same room.
-            snapshot = self._context.view.snapshot()
+            snapshot = patience.without(self._context.view.snapshot(), silent)
             rehearsal = order.rehearsal
             placement = self._decide(rehearsal.on(snapshot) if rehearsal else snapshot, vm, startable)
             first = first or placement
@@ -115,6 +119,10 @@ class Placements:
                 rehearsal.start(vm, host)
                 return Course(placement=first, host=host)
             self._context.gate.reserve(vm, host)
+            if hanging := await self._hanging(vm, host):
+                silent |= hanging
+                first = None
+                continue
             course = Course(placement=first, host=host, attempts=tuple(attempts))
             failure = await self._attempt(vm, startable, host, partial(entry.step, course))
             touched = {host, attempts[-1].host if attempts else vm.host or host}
@@ -130,7 +138,22 @@ class Placements:
         if isinstance(startable, NewDefinition) and (clash := _clash(snapshot, vm)):
             return refused_everywhere(vm, snapshot.hosts, clash)
         current = next((known for known in snapshot.vms if known.uuid == vm.uuid), vm)
+        if vm.host in {host.name for host in snapshot.hosts if host.state is HostState.UNREACHABLE}:
+            text = f"the libvirt of {vm.host}, where it is defined, does not answer"
+            return _refused_everywhere(snapshot, vm, Reason("source_unreachable", text))
         return place(snapshot, (current,), self.settings)[0]
+
+    async def _hanging(self, vm: Vm, host: str) -> frozenset[str]:
+        """Those that do not answer of the host that was chosen and the one that has the definition."""
+        try:
+            context = self._context
+            hanging = await patience.silent(context.clock, context.view, {host, vm.host or host})
+        except BaseException:
+            self._context.gate.release(vm.uuid)
+            raise
+        if hanging:
+            self._context.gate.release(vm.uuid)
+        return hanging
 
     async def _attempt(self, vm: Vm, startable: Startable, host: str, step: Step) -> HypervisorError | None:
         """Start it on `host`, where its room is reserved; returns what went wrong."""
@@ -151,25 +174,27 @@ class Placements:
         await self._context.view.refresh(host)
         return None
 
-    async def _described(self, read: Definition, uuid: str) -> Vm:
-        """The VM that is not there yet, with what each host's libvirt says of its CPU."""
+    async def _described(self, read: Definition, uuid: str) -> tuple[Vm, frozenset[str]]:
+        """The VM that is not there yet, with what each host's libvirt says of its CPU; and those that say nothing."""
         facts = read.facts
         hosts = [host.name for host in self._context.view.snapshot().hosts if host.state is HostState.UP]
-        answers = await asyncio.gather(*(self._cpu_lacks(host, facts) for host in hosts))
-        return Vm(
+        questions = {host: self._cpu_lacks(host, facts) for host in hosts}
+        answers = await patience.answers(self._context.clock, questions)
+        vm = Vm(
             name=read.name,
             uuid=uuid,
             vcpus=facts.vcpus,
             memory_mib=facts.memory_mib,
             state=VmState.STOPPED,
             required_cpu_features=facts.required_cpu_features,
-            cpu_missing_on={name: missing for name, missing in zip(hosts, answers, strict=True) if missing is not None},
+            cpu_missing_on={name: missing for name, missing in answers.items() if missing is not None},
             domain_type=facts.virt_type,
             machine_type=facts.machine_type,
             networks=facts.networks,
             storage=facts.storage,
             labels=facts.labels,
         )
+        return vm, frozenset(hosts) - answers.keys()
 
     async def _cpu_lacks(self, host: str, facts: DomainFacts) -> frozenset[str] | None:
         try:

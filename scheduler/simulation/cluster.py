@@ -200,6 +200,7 @@ class SimulatedCluster:
             raise RefusedError(host, f"{domain.name} is already running")
         if found.start_seconds:
             await self._sleep(found.start_seconds)
+            await self._reach(host)
         if found.start_error:
             raise RefusedError(host, found.start_error)
         self._boot(found, uuid)

@@ -68,6 +68,18 @@ async def test_a_dry_run_tries_the_way_between_the_hosts(house: House):
     assert possible.error == ""
 
 
+@pytest.mark.parametrize("hanging", ["node1", "node2"])
+async def test_a_migration_from_or_to_a_host_that_hangs_is_refused_without_long_waiting(house: House, hanging: str):
+    house.vm("web1", "node1")
+    await house.start()
+    house.cluster.host(hanging).frozen = True
+    began_s = house.clock.monotonic()
+    [refused] = await migrate(house, "web1", to="node2")
+    assert house.clock.monotonic() - began_s < 5
+    assert refused.state is MigrationState.FAILED
+    assert "does not answer" in refused.error
+
+
 async def test_names_globs_tags_and_uuids(house: House):
     uuid = house.vm("web1", "node1", labels={"tier": "front"})
     house.vm("web2", "node1")

@@ -141,12 +141,39 @@ async def test_a_start_whose_end_is_unknown_is_tried_nowhere_else(world):
     world.vm("on2", "node2")
     world.vm("on3", "node3")
     await world.look()
+    world.cluster.host("node1").start_seconds = 1.0
     placing = asyncio.ensure_future(world.placements.place(xml()))
+    await world.clock.advance(0.5)
     world.cluster.host("node1").frozen = True
     record = await world.clock.run(placing)
     assert (record.outcome, [attempt.host for attempt in record.attempts]) == (FAILED, ["node1"])
     assert "it may run there all the same" in record.reason
     assert world.gate.busy(record.uuid)
+
+
+async def test_a_host_that_hangs_unnoticed_holds_nobody_up(world):
+    world.vm("on2", "node2")
+    world.vm("on3", "node3", memory_mib=2048)
+    await world.look()
+    world.cluster.host("node1").frozen = True
+    record = await world.clock.run(world.placements.place(xml()), limit_seconds=5)
+    assert (record.outcome, record.host, len(record.attempts)) == (STARTED, "node2", 1)
+    assert record.refused == (
+        {"host": "node1", "reasons": [{"code": "host_state", "text": "its libvirt does not answer"}]},
+    )
+    asked_for = await world.clock.run(world.placements.place(xml("other"), host="node1"), limit_seconds=5)
+    assert (asked_for.outcome, asked_for.attempts) == (REFUSED, ())
+    assert asked_for.reason == "node1 cannot take it: its libvirt does not answer"
+    assert not world.gate.busy(asked_for.uuid)
+
+
+async def test_a_vm_whose_definition_lies_where_nobody_answers_is_not_started(world):
+    uuid = world.vm("web", running=False)
+    await world.look()
+    world.cluster.host("node1").frozen = True
+    record = await world.clock.run(world.placements.start(uuid), limit_seconds=5)
+    assert (record.outcome, record.attempts) == (REFUSED, ())
+    assert "the libvirt of node1, where it is defined, does not answer" in record.reason
 
 
 async def test_a_name_or_uuid_that_is_taken_is_refused(world):
