@@ -18,6 +18,7 @@ _STYLES = {
     "running": "green", "paused": "yellow",
     "completed": "green", "started": "green", "approved": "green",
     "yes": "green", "no": "red", "?": "yellow",
+    "ok": "green", "warning": "yellow",
     "failed": "red", "refused": "red", "unknown": "red bold", "aborted": "yellow",
 }  # fmt: skip
 _UNKNOWN = "?"

@@ -21,6 +21,7 @@ from ..web.app import create_app
 from ..web.control import ControlError
 from ..web.server import ListenError, serve_api, serve_metrics
 from .daemon import Daemon
+from .doctor import Finding, examine
 from .notify import Notifier
 
 log = structlog.get_logger(__name__)
@@ -52,6 +53,15 @@ def run(config_path: Path | None) -> int:
         sys.stderr.writelines(f"virt-scheduler: {one}\n" for one in _each(errors))
         code = FAILED
     return code
+
+
+async def look_over(config: Config) -> list[Finding]:
+    """What `check --connect` finds on the config's hosts; no daemon need run, and none is disturbed."""
+    cluster = LibvirtCluster(map(str, config.shared_directories))
+    try:
+        return await examine(cluster, config.to_host_addresses())
+    finally:
+        await cluster.close()
 
 
 async def serve(

@@ -1,0 +1,251 @@
+"""Looks over everything that migrations need, before one is made: hosts, the ways between them, what guards the disks.
+
+It uses connections of its own and needs no daemon; nothing is changed on any host.
+"""
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import permutations
+from pathlib import Path
+
+from ..cluster.model import VmState
+from ..cluster.observation import HostObservation
+from ..cluster.ports import HostAddress, HypervisorCluster, HypervisorError, PeerError
+from . import reach
+
+_CONNECT_RETRY_SECONDS = 0.1
+CERTIFICATE_WARNING_DAYS = 30
+_TRIED_VMS = 3
+"""A VM that libvirt itself would not migrate shows nothing of the way; then the next one is tried."""
+_LOCK_MANAGER = re.compile(r'^\s*lock_manager\s*=\s*"(?P<name>[^"]+)"', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFiles:
+    """What is read on this machine."""
+
+    qemu_conf: Path = Path("/etc/libvirt/qemu.conf")
+    pki: Path = Path("/etc/pki")
+
+
+class Result(StrEnum):
+    """How a check came out. Only FAILED makes the whole fail."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One check. `host` is the source and `destination` given where it is about the way between two hosts."""
+
+    check: str
+    """`libvirt`, `versions`, `kvm`, `lock_manager`, `certificate`, `peer` or `memory_port`."""
+    host: str
+    destination: str | None = None
+    result: Result
+    text: str
+
+
+async def examine(
+    cluster: HypervisorCluster,
+    addresses: Sequence[HostAddress],
+    *,
+    files: LocalFiles = LocalFiles(),
+    connect_seconds: float = 5.0,
+) -> list[Finding]:
+    """All findings, host by host and then way by way. `cluster` must not be connected yet; it stays open.
+
+    A host that is not there after `connect_seconds` counts as unreachable.
+    """
+    for address in addresses:
+        await cluster.connect(address)
+    looks = dict(
+        zip(
+            addresses,
+            await asyncio.gather(*(_look(cluster, one.name, connect_seconds) for one in addresses)),
+            strict=True,
+        )
+    )
+    seen = {address: look for address, look in looks.items() if isinstance(look, HostObservation)}
+    findings = [_libvirt(address, look) for address, look in looks.items()]
+    findings += _versions(seen)
+    findings += [_kvm(look) for look in seen.values()]
+    findings += [_lock_manager(address, files.qemu_conf) for address in seen]
+    findings += await asyncio.gather(
+        *(
+            _certificate(address.name, *endpoint, files.pki)
+            for address in addresses
+            if (endpoint := reach.tls_endpoint(address.peer_uri)) is not None
+        )
+    )
+    if len(addresses) > 1:
+        findings += await asyncio.gather(*(_memory_port(address) for address in addresses))
+    findings += [
+        finding
+        for found in await asyncio.gather(*(_ways(cluster, source, look, addresses) for source, look in looks.items()))
+        for finding in found
+    ]
+    return findings
+
+
+async def _look(cluster: HypervisorCluster, host: str, patience_s: float) -> HostObservation | HypervisorError:
+    """The host, once it is connected; what was wrong at the end of the patience."""
+    deadline = asyncio.get_running_loop().time() + patience_s
+    while True:
+        try:
+            return await cluster.observe(host)
+        except HypervisorError as error:
+            if asyncio.get_running_loop().time() > deadline:
+                return error
+            await asyncio.sleep(_CONNECT_RETRY_SECONDS)
+
+
+def _libvirt(address: HostAddress, look: HostObservation | HypervisorError) -> Finding:
+    if isinstance(look, HypervisorError):
+        return Finding(check="libvirt", host=address.name, result=Result.FAILED, text=f"{address.uri}: {look.text}")
+    running = sum(domain.state is not VmState.STOPPED for domain in look.domains)
+    facts = look.facts
+    text = f"libvirt {facts.libvirt_version}, QEMU {facts.hypervisor_version}, {running} of {len(look.domains)} VMs run"
+    return Finding(check="libvirt", host=address.name, result=Result.OK, text=text)
+
+
+def _versions(seen: dict[HostAddress, HostObservation]) -> list[Finding]:
+    """Hosts with older versions than the newest of each: VMs may not get back to them."""
+    newest: dict[str, tuple[int, ...]] = defaultdict(tuple)
+    versions = {
+        look.host: {
+            "libvirt": _numbers(look.facts.libvirt_version), "QEMU": _numbers(look.facts.hypervisor_version),
+        }
+        for look in seen.values()
+    }  # fmt: skip
+    for known in versions.values():
+        for what, version in known.items():
+            newest[what] = max(newest[what], version)
+    findings = []
+    for host, known in versions.items():
+        older = [
+            f"{what} {'.'.join(map(str, version))} is older than {'.'.join(map(str, newest[what]))}"
+            for what, version in known.items()
+            if version and version[:2] < newest[what][:2]
+        ]
+        text = f"{', '.join(older)} elsewhere: VMs from there may not move here" if older else "as new as any"
+        findings.append(Finding(check="versions", host=host, result=Result.WARNING if older else Result.OK, text=text))
+    return findings
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _kvm(look: HostObservation) -> Finding:
+    types = look.facts.domain_types
+    if types is None:
+        return Finding(check="kvm", host=look.host, result=Result.UNKNOWN, text="its libvirt does not tell")
+    if "kvm" in types:
+        return Finding(check="kvm", host=look.host, result=Result.OK, text="available")
+    return Finding(
+        check="kvm", host=look.host, result=Result.WARNING, text="not available: guests are emulated, slowly"
+    )
+
+
+def _lock_manager(address: HostAddress, qemu_conf: Path) -> Finding:
+    """What keeps two QEMUs from one disk. libvirt does not tell, so only this machine's own file shows it."""
+    here = f"lock_manager in {qemu_conf}"
+    if reach.host_of(address.uri) is not None or "socket=" in address.uri:
+        return Finding(
+            check="lock_manager", host=address.name, result=Result.UNKNOWN,
+            text=f"libvirt does not tell it from afar: see {here} there",
+        )  # fmt: skip
+    try:
+        found = _LOCK_MANAGER.search(qemu_conf.read_text())
+    except OSError as error:
+        text = f"cannot read {qemu_conf}: {error.strerror}"
+        return Finding(check="lock_manager", host=address.name, result=Result.UNKNOWN, text=text)
+    if found is None:
+        text = f"none: nothing keeps a VM started on two hosts from its disks; see {here}"
+        return Finding(check="lock_manager", host=address.name, result=Result.WARNING, text=text)
+    return Finding(check="lock_manager", host=address.name, result=Result.OK, text=found["name"])
+
+
+async def _certificate(name: str, host: str, port: int, pki: Path) -> Finding:
+    where = f"{host}:{port}"
+    try:
+        ends = await reach.certificate_ends(host, port, pki)
+    except OSError as error:
+        text = f"{where}: {_told(error)}"
+        return Finding(check="certificate", host=name, result=Result.FAILED, text=text)
+    days = (ends - datetime.now(UTC)).days
+    result = Result.OK if days >= CERTIFICATE_WARNING_DAYS else Result.WARNING
+    return Finding(check="certificate", host=name, result=result, text=f"{where}: valid for {days} days, to {ends:%F}")
+
+
+async def _memory_port(address: HostAddress) -> Finding:
+    """Whether packets from here get to where memory is sent: a hint, as the other hosts may go another way."""
+    host = address.migration_address or reach.host_of(address.peer_uri)
+    if host is None:
+        text = "neither migration_address nor peer_uri tells where memory is sent"
+        return Finding(check="memory_port", host=address.name, result=Result.UNKNOWN, text=text)
+    where = f"{host}:{reach.MEMORY_PORT}"
+    try:
+        await reach.knock(host, reach.MEMORY_PORT)
+    except OSError as error:
+        text = f"{where} is not reached from this machine ({_told(error)}); other hosts may"
+        return Finding(check="memory_port", host=address.name, result=Result.UNKNOWN, text=text)
+    text = f"{where} answers this machine; only a migration shows whether it answers the other hosts"
+    return Finding(check="memory_port", host=address.name, result=Result.OK, text=text)
+
+
+def _told(error: OSError) -> str:
+    return error.strerror or str(error) or "no answer"
+
+
+async def _ways(
+    cluster: HypervisorCluster,
+    source: HostAddress,
+    look: HostObservation | HypervisorError,
+    addresses: Sequence[HostAddress],
+) -> list[Finding]:
+    """From one host to each other, one after the other: a VM is lent to one of them at a time."""
+    destinations = [destination for origin, destination in permutations(addresses, 2) if origin == source]
+    return [await _way(cluster, source, look, destination) for destination in destinations]
+
+
+async def _way(
+    cluster: HypervisorCluster,
+    source: HostAddress,
+    look: HostObservation | HypervisorError,
+    destination: HostAddress,
+) -> Finding:
+    """Have the source connect to the destination, as it would to migrate one of its VMs."""
+    result, text = Result.UNKNOWN, f"{source.name} has no VM to try it with"
+    if isinstance(look, HypervisorError):
+        text = f"{source.name} does not answer"
+    for uuid in [] if isinstance(look, HypervisorError) else _most_fit(look):
+        try:
+            await cluster.probe_migration(uuid, source.name, destination.name)
+        except PeerError as error:
+            result, text = Result.FAILED, f"{destination.peer_uri}: {error.text}"
+        except HypervisorError as error:
+            text = f"could not be tried: {error.text}"
+            continue
+        else:
+            result, text = Result.OK, f"{destination.peer_uri}: connected with the credentials of {source.name}"
+        break
+    return Finding(check="peer", host=source.name, destination=destination.name, result=result, text=text)
+
+
+def _most_fit(look: HostObservation) -> list[str]:
+    """A few VMs to try a way with: those without devices in the way first, and stopped ones before running ones."""
+    fit = sorted(
+        (domain for domain in look.domains if not domain.incoming and domain.state is not VmState.PAUSED),
+        key=lambda domain: (bool(domain.facts.blockers), domain.state is not VmState.STOPPED),
+    )
+    return [domain.uuid for domain in fit[:_TRIED_VMS]]
