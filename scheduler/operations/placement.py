@@ -140,7 +140,7 @@ class Placements:
         current = next((known for known in snapshot.vms if known.uuid == vm.uuid), vm)
         if vm.host in {host.name for host in snapshot.hosts if host.state is HostState.UNREACHABLE}:
             text = f"the libvirt of {vm.host}, where it is defined, does not answer"
-            return _refused_everywhere(snapshot, vm, Reason("source_unreachable", text))
+            return refused_everywhere(vm, snapshot.hosts, Reason("source_unreachable", text))
         return place(snapshot, (current,), self.settings)[0]
 
     async def _hanging(self, vm: Vm, host: str) -> frozenset[str]:
