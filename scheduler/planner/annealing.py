@@ -73,7 +73,7 @@ def _tied(load: Load) -> BoolArray:
     apart = (not uncounted.isdisjoint(groups.anti_affinity) for groups in view.groups)
     affine = (bool(groups.affinity) for groups in load.view.groups)
     tied: BoolArray = np.fromiter(affine, dtype=bool) | np.fromiter(apart, dtype=bool)
-    return tied | load.closed(every).any(axis=1)
+    return tied | load.soft.members | load.closed(every).any(axis=1)
 
 
 def _cluster(

@@ -7,13 +7,13 @@ from typing import Final
 import numpy as np
 
 from ..cluster.model import HostState, Snapshot
-from ..filters.view import View
-from . import obstacle
+from ..filters.view import BoolArray, View
+from . import mending, obstacle
 from .canonical import canonical
 from .contention import Contention
 from .evacuation import evacuate
 from .load import Load
-from .objective import Budget, Goal, Move, Stuck, merged
+from .objective import Budget, Goal, Move, Stuck, merged, score
 from .ordering import Order, order, steps
 from .pack import Pack
 from .plan import Plan, TermChange, Unmoved, apply_plan
@@ -121,8 +121,31 @@ def _look(snapshot: Snapshot, settings: PlannerSettings, budget: Budget) -> tupl
     movable = np.array([reason is None for reason in blocked], dtype=bool)
     movable[[move.vm for move in repairs]] = False
     moves = repairs + goal.search(load, movable, budget.after(len(repairs), _gib(load.view, repairs)))
+    if load.soft:
+        movable[[move.vm for move in moves]] = False
+        moves += _weighed(load, goal, movable, budget.after(len(moves), _gib(load.view, moves)))
     misplaced = {vm for vm, _ in stuck}
-    return moves, stuck + [(vm, why) for vm, why in goal.stuck(load, blocked) if vm not in misplaced]
+    left = [(vm, why) for vm, why in goal.stuck(load, blocked) if vm not in misplaced]
+    return moves, stuck + [
+        (vm, why + mending.held_back(load, vm)) if load.soft and blocked[vm] is None else (vm, why) for vm, why in left
+    ]
+
+
+def _weighed(load: Load, goal: Goal, movable: BoolArray, budget: Budget) -> list[Move]:
+    """What is worth doing for soft rules, and then against them: relief and the like that weigh more than they cost."""
+    moves = mending.mend(load, goal, movable, budget)
+    movable[[move.vm for move in moves]] = False
+    if load.settings.objective is Objective.SPREAD:
+        return moves  # Evenness is never worth a broken rule.
+    trial = load.copy()
+    trial.firm = False
+    against = goal.search(trial, movable, budget.after(len(moves), _gib(load.view, moves)))
+    gain = score(mending.terms(load, goal)) - score(mending.terms(trial, goal))
+    if gain > mending.least(load, [move.vm for move in against]):
+        for move in against:
+            load.move(move.vm, move.destination)
+        moves += against
+    return moves
 
 
 def _unmoved(view: View, stuck: Stuck) -> tuple[Unmoved, ...]:
@@ -133,7 +156,7 @@ def _unmoved(view: View, stuck: Stuck) -> tuple[Unmoved, ...]:
 
 
 def _changes(kind: Callable[[Load, PlannerSettings], Goal], before: Load, after: Load) -> tuple[TermChange, ...]:
-    terms = (kind(load, load.settings).terms(load) for load in (before, after))
+    terms = (mending.terms(load, kind(load, load.settings)) for load in (before, after))
     return tuple(
         TermChange(name=old.name, weight=old.weight, unit=old.unit, before=old.value, after=new.value)
         for old, new in zip(*terms, strict=True)

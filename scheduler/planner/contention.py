@@ -34,15 +34,15 @@ class Contention:
     def __init__(self, load: Load, settings: PlannerSettings) -> None:
         self._settings = settings
         costs = [predict(vm, settings) for vm in load.view.vms]
-        self._seconds: FloatArray = np.array([cost.seconds for cost in costs])
-        self._core_seconds: FloatArray = np.array([cost.core_seconds for cost in costs])
+        self._seconds: FloatArray = load.importance * [cost.seconds for cost in costs]
+        self._core_seconds: FloatArray = load.importance * [cost.core_seconds for cost in costs]
         self._waiting_at_first = load.waiting()
         self._given_up: BoolArray = np.zeros(len(load.view.hosts), dtype=bool)
 
     def terms(self, load: Load) -> tuple[Term, ...]:
         """Demand above what hosts can give, and memory that they do not have."""
         return (
-            Term(name="cpu_waiting", weight=1.0, unit="cores", value=float(load.waiting().sum())),
+            Term(name="cpu_waiting", weight=1.0, unit="cores", value=float(load.waiting() @ load.host_importance())),
             Term(name="memory_short", weight=MEMORY_WEIGHT, unit="GiB", value=float(load.memory_short_gib().sum())),
         )
 
@@ -149,7 +149,8 @@ class Contention:
         """By how much the score falls when each VM leaves; where it goes nothing rises."""
         sources = load.view.vm_host[vms]
         waiting, short = load.waiting()[sources], load.memory_short_gib()[sources]
-        relief = np.minimum(waiting, load.demand[vms])
+        weight, later = load.host_importance()[sources], load.importance_without(vms)
+        relief = later * np.minimum(waiting, load.demand[vms]) + (weight - later) * waiting
         memory: FloatArray = MEMORY_WEIGHT * np.minimum(short, load.view.memory_mib[vms] / 1024)
         return relief + memory
 

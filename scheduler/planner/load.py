@@ -21,6 +21,7 @@ from ..cluster.rules import PRIORITY_WEIGHTS
 from ..filters.view import NOWHERE, BoolArray, IntArray, View
 from .plan import waiting_cores
 from .settings import PlannerSettings
+from .soft import SoftRules
 
 FloatArray = NDArray[np.float64]
 
@@ -53,6 +54,9 @@ class Load:
         self.cpus: FloatArray = np.array([host.cpus for host in view.hosts], dtype=float)
         self.importance: FloatArray = np.array([PRIORITY_WEIGHTS[int(one)] for one in view.priority], dtype=float)
         """The weight of each VM's priority, shape (vms,)."""
+        self.firm = True
+        """Whether soft rules are kept by all moves, rather than weighed."""
+        self._soft: SoftRules | None = None
         self._closed = _closed(view)
         self._place_vms()
         self._judge_hosts()
@@ -86,6 +90,10 @@ class Load:
         served -= self.measured_waiting
         used = np.array([np.nan if host.cpu_used_cores is None else host.cpu_used_cores for host in hosts])
         self.other: FloatArray = np.where(np.isnan(used), 0.0, np.maximum(0.0, used - served))
+        self.present: FloatArray = np.zeros((2, size))
+        """Demand of the VMs that are on each host, weighed by their priorities and plain, shape (2, hosts)."""
+        for row, share in enumerate((self.importance * self.demand, self.demand)):
+            np.add.at(self.present[row], self.view.vm_host[present], share[present])
         self.host_demand += self.other
 
     def _judge_hosts(self) -> None:
@@ -109,10 +117,24 @@ class Load:
         """Hosts that balancing looks at."""
 
     def closed(self, vms: IntArray) -> BoolArray:
-        """Hosts to which balancing does not move each of `vms` for now, shape (vms, hosts)."""
+        """Hosts to which balancing does not move each of `vms` for now, shape (vms, hosts).
+
+        While `firm`, also those where more soft rules would be broken than are now.
+        """
         if self._closed is None:
-            return np.zeros((len(vms), len(self.view.hosts)), dtype=bool)
-        return self._closed[vms]
+            closed: BoolArray = np.zeros((len(vms), len(self.view.hosts)), dtype=bool)
+        else:
+            closed = self._closed[vms]
+        if self.firm and self.soft:
+            closed = closed | (self.soft.change(self.view, vms) > 0)
+        return closed
+
+    @property
+    def soft(self) -> SoftRules:
+        """The soft rules, made when they are first asked for."""
+        if self._soft is None:
+            self._soft = SoftRules(self.view)
+        return self._soft
 
     def move(self, vm: int, host: int) -> None:
         """Put that VM on `host`, here and in the view."""
@@ -120,11 +142,13 @@ class Load:
         if self.view.active[vm] and source != NOWHERE:
             self.host_vcpus[source] -= self.vcpus[vm]
             if self.counted[vm]:
+                self.present[:, source] -= self.demand[vm] * np.array([self.importance[vm], 1.0])
                 self.host_demand[source] -= self.demand[vm]
                 self.host_excess_squared[source] -= self.excess_squared[vm]
         else:
             self.flavours[self._flavour(vm)] += 1
         self.counted[vm] = True
+        self.present[:, host] += self.demand[vm] * np.array([self.importance[vm], 1.0])
         self.host_demand[host] += self.demand[vm]
         self.host_excess_squared[host] += self.excess_squared[vm]
         self.host_vcpus[host] += self.vcpus[vm]
@@ -158,6 +182,7 @@ class Load:
         self.demand = np.append(self.demand, demand)
         self.high = np.append(self.high, max(demand, vm.cpu_demand_high_cores or 0.0))
         self.excess_squared = (self.high - self.demand) ** 2
+        self._soft = None
         index = self.view.add(vm)
         self.importance = np.append(self.importance, PRIORITY_WEIGHTS[int(self.view.priority[index])])
         return index
@@ -167,7 +192,7 @@ class Load:
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin.view = self.view.copy()
-        for name in ("counted", "host_demand", "host_excess_squared", "host_vcpus"):
+        for name in ("counted", "present", "host_demand", "host_excess_squared", "host_vcpus"):
             setattr(twin, name, getattr(self, name).copy())
         twin.flavours = self.flavours.copy()
         return twin
@@ -200,6 +225,15 @@ class Load:
     def _flavour(self, vm: int) -> tuple[int, float]:
         return int(self.view.memory_mib[vm]), float(self.vcpus[vm])
 
+    def host_importance(self) -> FloatArray:
+        """What a core that each host lacks weighs: the mean weight of its VMs' priorities by demand, shape (hosts,)."""
+        return _mean(*self.present)
+
+    def importance_without(self, vms: IntArray) -> FloatArray:
+        """The same of the host of each of `vms` once that VM has left it, shape (vms,)."""
+        weighed, plain = self.present[:, self.view.vm_host[vms]]
+        return _mean(weighed - self.importance[vms] * self.demand[vms], plain - self.demand[vms])
+
     def waiting(self) -> FloatArray:
         """Cores of demand above what each host can give, shape (hosts,)."""
         return np.maximum(0.0, self.host_demand - self.given)
@@ -227,6 +261,12 @@ def together(demand: FloatArray, excess_squared: FloatArray) -> FloatArray:
     # Rounded: what taking VMs out again leaves of nothing would have a root that is not small.
     high: FloatArray = demand + np.sqrt(np.maximum(0.0, np.round(excess_squared, 9)))
     return high
+
+
+def _mean(weighed: FloatArray, plain: FloatArray) -> FloatArray:
+    """Their ratio; 1 where there is next to nothing."""
+    mean: FloatArray = np.divide(weighed, plain, out=np.ones(len(plain)), where=plain > 1e-9)
+    return mean
 
 
 def _demand(vm: Vm) -> float:

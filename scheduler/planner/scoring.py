@@ -4,9 +4,8 @@ from typing import Final
 
 import numpy as np
 
-from ..cluster.rules import Strength
-from ..filters.view import NOWHERE, IntArray, View
-from . import headroom
+from ..filters.view import NOWHERE, IntArray
+from . import headroom, soft
 from .load import FloatArray, Load
 from .settings import Objective
 
@@ -52,7 +51,7 @@ def terms(load: Load, vm: int) -> dict[str, FloatArray]:
         "consolidation": -min(1.0, draw) * cpu - draw * memory,
         "near_limit": np.clip(high / np.maximum(load.given, 1e-9) - NEAR_LIMIT, 0.0, 1.0),
         "waiting": (over > 0) + over / load.cpus,
-        "soft_rules": _soft_rules(view, vm),
+        "soft_rules": soft.breaks(view, vm),
         "slots_lost": min(1.0, tightness) * headroom.slots_lost(load, vm),
         "loss_not_borne": headroom.losses_not_borne(load, vm),
         "redefine": (elsewhere & (not running and home != NOWHERE)).astype(float),
@@ -75,20 +74,3 @@ def _tightness(load: Load) -> float:
     """How scarce room is: 0 where evenness is all that counts, 1 where it counts for nothing, at most MOST_DRAWN."""
     tightness = (headroom.filled(load) - EVEN_BELOW) / (TIGHT_ABOVE - EVEN_BELOW)
     return min(MOST_DRAWN, max(0.0, tightness))
-
-
-def _soft_rules(view: View, vm: int) -> FloatArray:
-    """How many soft rules each host would break for `vm`, shape (hosts,)."""
-    need, groups = view.need(vm), view.groups[vm]
-    broken = np.zeros(len(view.hosts))
-    for pin in groups.soft_pins:
-        broken += [not pin.allows(host.name) for host in view.hosts]
-    for group in groups.anti_affinity:
-        rule = view.anti_affinity[group]
-        if rule.strength is Strength.SHOULD:
-            broken += view.apart_from(group, need) >= rule.max_per_host
-    for group in groups.affinity:
-        if view.affinity[group].strength is Strength.SHOULD:
-            others = view.others(view.affinity_counts[group], need)
-            broken += others != others.max(initial=0)
-    return broken

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from . import contention, pack, repair
+from . import contention, mending, pack, repair
 from .explanation import named
 from .load import Load
 from .plan import Step, Unmoved, total_seconds
@@ -21,6 +21,9 @@ def summary(
     repairs = sum(step.reason.code == repair.CODE for step in steps)
     if repairs:
         parts.append(f"{repairs} of them to repair a rule")
+    mended = sum(step.reason.code == mending.CODE for step in steps)
+    if mended:
+        parts.append(f"{mended} to mend a soft one" if repairs else f"{mended} of them to mend a soft rule")
     relieved = before.waiting().sum() - after.waiting().sum()
     if relieved > 0.05 and not drain:
         parts.append(f"waiting falls from {before.waiting().sum():.1f} to {after.waiting().sum():.1f} cores")

@@ -182,6 +182,30 @@ def scattered(state: State) -> Counter[str]:
     return away
 
 
+def misplaced(snapshot: Snapshot) -> int:
+    """The fewest VMs that soft rules would have elsewhere, once for each rule."""
+    rules, state, soft = snapshot.rules, State.of(snapshot), Strength.SHOULD
+    active = [vm for vm in snapshot.vms if vm.active]
+    off = sum(
+        not pin.allows(str(vm.host))
+        for pin in rules.pins
+        if pin.strength is soft
+        for vm in active
+        if member((pin.vm,), vm)
+    )
+    apart = 0
+    for rule in (rule for rule in rules.anti_affinity if rule.strength is soft):
+        for domain in {_domain(rule, host) for host in snapshot.hosts}:
+            there = [vm for vm in active if _domain(rule, snapshot.host(str(vm.host))) == domain]
+            sides = Counter(_side(rule, vm) for vm in there)
+            apart += min(sides[1], sides[-1]) if rule.against else max(0, sides[1] - rule.max_per_host)
+    together = tuple(replace(rule, strength=Strength.MUST) for rule in rules.affinity if rule.strength is soft)
+    alone = replace(snapshot, rules=Rules(affinity=together))
+    # The same group twice counts twice.
+    away = scattered(replace(state, snapshot=alone)).total()
+    return off + apart + away
+
+
 def kept(snapshot: Snapshot) -> Rules:
     """The rules of `snapshot` without the must-rules that are broken there."""
     rules, state = snapshot.rules, State.of(snapshot)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from scheduler.cluster.model import HostState, Snapshot, Vm
-from scheduler.cluster.rules import Pin, Rules
+from scheduler.cluster.rules import Pin, Priority, Rules
 from scheduler.planner.balance import plan
 from scheduler.planner.plan import Plan, apply_plan
 from scheduler.planner.settings import PlannerSettings
@@ -168,3 +168,23 @@ def test_a_host_that_a_vm_must_not_go_to_now_is_gone_round() -> None:
     stuck = planned(cluster([host("a", cpus=4), host("b")], vms))
     assert stuck.steps == ()
     assert [str(reason) for reason in stuck.unmoved[0].reasons] == ["b: came from b, not back for 6 h (not_now)"]
+
+
+def test_the_host_on_which_an_important_vm_waits_is_relieved_first_by_moving_another() -> None:
+    vms = [vm(f"{name}{n}", name, cpu_demand_cores=2.0) for name in "ab" for n in range(8)]
+    snapshot = cluster([host("a"), host("b"), host("c", cpus=4)], vms)
+    important = replace(snapshot, rules=Rules(priorities=(Priority(("b7",), 2),)))
+    for of, source in ((snapshot, "a"), (important, "b")):
+        made = plan(of, PlannerSettings(), clock=lambda: 0.0)
+        assert [(step.source, step.vm == "b7") for step in made.steps] == [(source, False)]
+    # Each host lacks 2.4 cores; of b's demand the important VM, four times as heavy, is an eighth: (7 + 4) / 8.
+    assert made.terms[0].before == pytest.approx(2.4 + 2.4 * 11 / 8)
+
+
+def test_of_two_that_relieve_as_well_the_less_important_one_moves() -> None:
+    for gold in ("a0", "a7"):
+        vms = [vm(f"a{n}", "a", cpu_demand_cores=1.9) for n in range(8)]
+        rules = Rules(priorities=(Priority((gold,), 1),))
+        made = plan(cluster([host("a"), host("b")], vms, rules), PlannerSettings(), clock=lambda: 0.0)
+        assert made.steps
+        assert gold not in {step.vm for step in made.steps}

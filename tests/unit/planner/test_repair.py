@@ -1,7 +1,7 @@
 """A broken must-rule is mended first, whatever the objective, and reported where it cannot be."""
 
 from scheduler.cluster.model import Snapshot
-from scheduler.cluster.rules import Affinity, AntiAffinity, Pin, Priority, Rules, Strength
+from scheduler.cluster.rules import Affinity, AntiAffinity, Pin, Priority, Rules
 from scheduler.planner.balance import plan
 from scheduler.planner.plan import Plan
 from scheduler.planner.settings import PlannerSettings
@@ -19,10 +19,6 @@ def test_a_vm_started_against_its_pin_goes_where_it_belongs() -> None:
     assert [(step.vm, step.destination, step.reason.code) for step in made.steps] == [("db", "c", "repair")]
     assert made.steps[0].gain == 0
     assert "1 of them to repair a rule" in made.summary
-
-
-def test_a_broken_soft_rule_moves_nothing() -> None:
-    assert planned(cluster(HOSTS, [vm("db", "a")], Rules(pins=(Pin("db", ("c",), Strength.SHOULD),)))).steps == ()
 
 
 def test_vms_that_must_be_apart_are_parted_with_as_few_moves_as_that_takes() -> None:
