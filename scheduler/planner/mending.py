@@ -82,7 +82,7 @@ def _limit(settings: PlannerSettings) -> float:
 
 
 def least(load: Load, vms: Sequence[int]) -> float:
-    """By how much the score must fall for moves of `vms` that break soft rules: what they cost, where it is in cores."""
+    """By how much the score must fall for moves of `vms` that break soft rules: their cost, where it is in cores."""
     if load.settings.objective is not Objective.CONTENTION:
         return 0.0
     return sum(_cost(load, vm) for vm in vms) / load.settings.horizon_seconds
