@@ -6,7 +6,7 @@ import click
 
 from .client import ApiError, Record, at
 from .progress import FINAL_STATES, follow, looks, outcome, way
-from .session import DONE, FAILED, REFUSED, Session, live, unwatched
+from .session import DONE, FAILED, REFUSED, Session, fail, live, unwatched
 
 no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as it is under way.")
 _STALLED_SECONDS = 120.0
@@ -143,6 +143,10 @@ def _wait_for_drain(session: Session, host: str, plan: Record, *, after: int) ->
                 latest[record["vm"]] = record
                 changed_at = time.monotonic()
         ended = {vm for vm, record in latest.items() if record["state"] in FINAL_STATES}
+        under_way = latest.keys() - ended
+        if not (under_way or planned <= ended) and session.api.get(at("hosts", host))["state"] == "up":
+            fail(f"{host} is in use again: what had not begun to move stays")
+            break
         if planned <= ended or time.monotonic() - changed_at > _STALLED_SECONDS:
             break
     return list(latest.values())

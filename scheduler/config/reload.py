@@ -1,6 +1,6 @@
 """What differs between two configs, and which of it takes effect only after a restart."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from .models import Config
@@ -14,7 +14,7 @@ class Changes:
     """The way from one config to another. Hosts are named; a changed host has a new address (it is reconnected)."""
 
     lines: tuple[str, ...]
-    """`key: old -> new`, one for each difference."""
+    """`host NAME added` or `removed`, then `key: old -> new`, one for each difference of what both have."""
     hosts_added: tuple[str, ...] = ()
     hosts_removed: tuple[str, ...] = ()
     hosts_changed: tuple[str, ...] = ()
@@ -28,24 +28,35 @@ class Changes:
 
 def differences(old: Config, new: Config) -> Changes:
     """What changed from `old` to `new`."""
-    before, after = _flat(old), _flat(new)
-    changed = [key for key in (before | after) if before.get(key, "none") != after.get(key, "none")]
     old_hosts = {address.name: address for address in old.to_host_addresses()}
     new_hosts = {address.name: address for address in new.to_host_addresses()}
+    added = tuple(name for name in new_hosts if name not in old_hosts)
+    removed = tuple(name for name in old_hosts if name not in new_hosts)
+    before, after = _flat(old, besides=removed), _flat(new, besides=added)
+    changed = [key for key in (before | after) if before.get(key, "none") != after.get(key, "none")]
     return Changes(
-        lines=tuple(f"{key}: {before.get(key, 'none')} -> {after.get(key, 'none')}" for key in changed),
-        hosts_added=tuple(name for name in new_hosts if name not in old_hosts),
-        hosts_removed=tuple(name for name in old_hosts if name not in new_hosts),
+        lines=(
+            *(f"host {name} added: {new_hosts[name].uri}" for name in added),
+            *(f"host {name} removed" for name in removed),
+            *(f"{key}: {before.get(key, 'none')} -> {after.get(key, 'none')}" for key in changed),
+        ),
+        hosts_added=added,
+        hosts_removed=removed,
         hosts_changed=tuple(n for n, address in new_hosts.items() if n in old_hosts and old_hosts[n] != address),
         needs_restart=tuple(key for key in changed if key in RESTART_KEYS),
     )
 
 
-def _flat(config: Config) -> dict[str, str]:
+def _flat(config: Config, *, besides: Collection[str]) -> dict[str, str]:
+    """Every value of the config by its key path, without the hosts `besides`."""
     written = config.written()
     hosts = written.pop("hosts")
     assert isinstance(hosts, list)  # noqa: S101 - the model says so
-    named = {f"hosts[{host['name']}]": {k: v for k, v in host.items() if k != "name"} for host in hosts}
+    named = {
+        f"hosts[{host['name']}]": {k: v for k, v in host.items() if k != "name"}
+        for host in hosts
+        if host["name"] not in besides
+    }
     return dict(_leaves("", written | named))
 
 

@@ -130,6 +130,8 @@ class Drains:
     def _occupied(self, host: str) -> bool:
         """Whether VMs are left there, or may be: a host that is not seen is not known to be empty."""
         snapshot = self._context.view.snapshot()
+        if host not in {known.name for known in snapshot.hosts}:
+            return False  # it was taken out of the config; should it come back, it is still cordoned
         left = any(vm.active and vm.host == host for vm in snapshot.vms)
         return left or bool(self._leaving(host)) or not _seen(snapshot, host)
 

@@ -18,7 +18,7 @@ STATUS_OF_KIND = {
     "conflict": 409,
     "unavailable": 503,
 }
-_CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+_CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed"}
 
 logger = structlog.get_logger(__name__)
 
@@ -33,6 +33,9 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except ControlError as error:
         # A kind that the contract does not know is the daemon's mistake, not the caller's.
         return failure(STATUS_OF_KIND.get(error.kind, 500), error.kind, error.text, error.reasons)
+    except web.HTTPRequestEntityTooLarge:
+        limit = f"{request.client_max_size / (1 << 20):g} MiB"
+        return failure(413, "too_large", f"the body is larger than {limit}: ask for less at a time")
     except web.HTTPException as error:
         answer = failure(error.status, _CODE_OF_STATUS.get(error.status, "invalid"), error.reason.lower())
         if hdrs.ALLOW in error.headers:

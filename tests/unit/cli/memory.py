@@ -15,7 +15,7 @@ from scheduler.operations.records import (
     Recommendation,
     Trigger,
 )
-from scheduler.web.control import ControlError
+from scheduler.web.control import ControlError, HostStatus
 from tests.unit.web.memory import SHORT, MemoryControl, migration_record
 
 NO_AVX2 = "node2 lacks avx2, which the guest's CPU has"
@@ -32,6 +32,9 @@ class MovingControl(MemoryControl):
 
     def __init__(self) -> None:
         super().__init__()
+        self.in_use_again = False
+        """Whether somebody uncordons each host as soon as its drain has begun."""
+        self._drained: set[str] = set()
         self.records: list[MigrationRecord] = [migration_record(1)]
         self._numbers = count(2)
         self.recommended_moves: list[Recommendation] = [self.recommended]
@@ -62,10 +65,14 @@ class MovingControl(MemoryControl):
         if host == "node9":
             raise ControlError("not_found", "there is no host node9; known: node1, node2")
         vms = {"node1": ["web1", "web2"], "node2": ["bad1"], "node3": []}[host]
-        if not dry_run:
+        if not dry_run and not self.in_use_again:
+            self._drained.add(host)
             self.records = [*(self._begin(vm, "node2", Trigger.DRAIN, host) for vm in vms), *self.records]
         unmoved = [{"vm": "big1", "host": "node3", "reasons": REASONS}] if host == "node3" else []
         return {"objective": "contention", "steps": [self._step(vm, host) for vm in vms], "unmoved": unmoved}
+
+    def hosts(self) -> list[HostStatus]:
+        return [replace(host, state="maintenance") if host.name in self._drained else host for host in super().hosts()]
 
     async def approve(self, recommendation_id: int, *, requested_by: str) -> MigrationRecord:
         self._recommendation(recommendation_id)

@@ -239,6 +239,13 @@ def test_a_drain_that_fails_ends_with_1_and_one_that_cannot_be_with_3(virt_sched
     assert (unknown.exit_code, unknown.stderr) == (2, "virt-scheduler: there is no host node9; known: node1, node2\n")
 
 
+def test_a_drain_that_somebody_ends_is_not_waited_for(virt_scheduler: Command, control: MovingControl) -> None:
+    control.in_use_again = True
+    ended = virt_scheduler("drain", "node1")
+    assert ended.exit_code == 1
+    assert ended.stderr == "virt-scheduler: node1 is in use again: what had not begun to move stays\n"
+
+
 def test_a_dry_run_of_a_drain_only_plans(virt_scheduler: Command, control: MovingControl) -> None:
     assert virt_scheduler("drain", "node1", "--dry-run").exit_code == 0
     assert len(control.records) == 1

@@ -192,6 +192,21 @@ async def test_the_next_daemon_adopts_what_the_killed_one_was_migrating(house: H
     assert again.service.snapshot().vm(uuid).hold  # a person asked for it
 
 
+async def test_a_drain_of_a_host_that_is_taken_out_ends_and_leaves_it_cordoned(house: House):
+    house.vm("stuck", "node1", blockers=("a PCI device",))
+    daemon = await house.go()
+    await house.run(daemon.service.drain("node1", dry_run=False, requested_by="alice"))
+    house.write(AUTO, ("node2", "node3"))
+    await house.run(daemon.reload())
+    await house.clock.advance(20)
+    [flag] = await house.journal.host_flags()
+    assert (flag.host, flag.draining) == ("node1", False)
+    house.write(AUTO)
+    await house.run(daemon.reload())
+    await house.clock.advance(20)
+    assert [host.detail for host in daemon.service.hosts() if host.name == "node1"] == ["cordoned"]
+
+
 async def test_a_drain_goes_on_after_a_restart_without_asking_twice(house: House):
     """What migrates at the restart is adopted before the drain asks for more."""
     for number in range(3):

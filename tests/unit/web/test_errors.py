@@ -82,7 +82,9 @@ async def test_all_mistakes_are_reported_at_once(client: Client) -> None:
 
 async def test_body_larger_than_the_limit_is_refused(client: Client) -> None:
     body = BytesIO(b'{"definitions": ["' + b"x" * MAX_BODY_BYTES + b'"]}')
-    assert (await client.refused("POST", "/v1/placements", data=body))[:2] == (413, "too_large")
+    status, code, message = await client.refused("POST", "/v1/placements", data=body)
+    assert (status, code) == (413, "too_large")
+    assert message == "the body is larger than 2 MiB: ask for less at a time"
 
 
 async def test_crash_is_logged_and_shows_nothing(client: Client, control: MemoryControl) -> None:
