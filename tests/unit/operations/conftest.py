@@ -38,12 +38,17 @@ class Picture:
         self.rules = Rules()
         self.cordoned: Callable[[], Collection[str]] = tuple
         self._cluster, self._gate, self._clock = cluster, gate, clock
-        self._looks: dict[str, HostObservation] = {}
+        self._looks: dict[str, HostObservation | None] = dict.fromkeys(("node1", "node2", "node3"))
         self._lost: set[str] = set()
 
     def snapshot(self) -> Snapshot:
         hosts = [
-            HostInput(name=name, reachable=name not in self._lost, observation=look, cordoned=name in self.cordoned())
+            HostInput(
+                name=name,
+                reachable=look is not None and name not in self._lost,
+                observation=look,
+                cordoned=name in self.cordoned(),
+            )
             for name, look in self._looks.items()
         ]
         windows = Windows(now_s=self._clock.monotonic(), stale_after_s=1e9)
