@@ -17,6 +17,7 @@ from .objective import Budget, Goal, Move, Stuck, merged, score
 from .ordering import Order, order, steps
 from .pack import Pack
 from .plan import Plan, TermChange, Unmoved, apply_plan
+from .repair import CODE as CODE_REPAIR
 from .repair import repair
 from .settings import Objective, PlannerSettings
 from .spread import Spread
@@ -64,6 +65,7 @@ def plan(
         unmoved=unmoved,
         summary=summary(before, after, made, unmoved, drain),
         terms=terms,
+        repairs=sum(step.reason.code == CODE_REPAIR for step in made),
     )
 
 

@@ -83,6 +83,8 @@ class Plan:
     summary: str
     """One sentence: what is done, or why nothing is."""
     terms: tuple[TermChange, ...]
+    repairs: int = 0
+    """How many of the steps mend must-rules; they are made whatever they do to the score."""
 
     @property
     def total_seconds(self) -> float:
@@ -98,6 +100,7 @@ class Plan:
             "terms": [term.as_dict() for term in self.terms],
             "planning_seconds": round(self.planning_seconds, 4),
             "total_seconds": round(self.total_seconds, 1),
+            "repairs": self.repairs,
             "steps": [step.as_dict() for step in self.steps],
             "unmoved": [unmoved.as_dict() for unmoved in self.unmoved],
             "summary": self.summary,

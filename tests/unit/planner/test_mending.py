@@ -129,3 +129,4 @@ def test_a_must_rule_is_repaired_before_a_soft_one_and_counted_apart() -> None:
     made = planned(cluster(HOSTS, [vm("web", "a"), vm("db", "a")], rules))
     assert [step.reason.code for step in made.steps] == ["repair", "soft_rule"]
     assert "1 of them to repair a rule, 1 to mend a soft one" in made.summary
+    assert made.as_dict()["repairs"] == 1
