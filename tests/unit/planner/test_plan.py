@@ -27,8 +27,8 @@ def step(name: str, source: str, destination: str) -> Step:
 def test_the_form_for_tools() -> None:
     snapshot = cluster([host("a", cpus=2), host("b")], [vm("one", "a"), vm("two", "a")])
     shown = plan(snapshot, PlannerSettings(), clock=lambda: 0.0).as_dict()
-    keys = ["objective", "score_before", "score_after", "terms", "planning_seconds", "total_seconds", "steps"]
-    assert list(shown) == [*keys, "unmoved", "summary"]
+    keys = ["objective", "score_before", "score_after", "terms", "planning_seconds", "total_seconds", "repairs"]
+    assert list(shown) == [*keys, "steps", "unmoved", "summary"]
     assert step("one", "a", "b").as_dict() == {
         "vm": "one",
         "source": "a",
