@@ -17,6 +17,7 @@ from ..cluster.model import VmState
 from ..cluster.observation import HostObservation
 from ..cluster.ports import HostAddress, HypervisorCluster, HypervisorError, PeerError
 from . import reach
+from .hosts import same_machine_as
 
 _CONNECT_RETRY_SECONDS = 0.1
 CERTIFICATE_WARNING_DAYS = 30
@@ -75,7 +76,7 @@ async def examine(
         )
     )
     seen = {address: look for address, look in looks.items() if isinstance(look, HostObservation)}
-    findings = [_libvirt(address, look) for address, look in looks.items()]
+    findings = [_libvirt(address, look, _first_of(seen, look)) for address, look in looks.items()]
     findings += _versions(seen)
     findings += [_kvm(look) for look in seen.values()]
     findings += [_lock_manager(address, files.qemu_conf) for address in seen]
@@ -108,9 +109,19 @@ async def _look(cluster: HypervisorCluster, host: str, patience_s: float) -> Hos
             await asyncio.sleep(_CONNECT_RETRY_SECONDS)
 
 
-def _libvirt(address: HostAddress, look: HostObservation | HypervisorError) -> Finding:
+def _first_of(seen: dict[HostAddress, HostObservation], look: HostObservation | HypervisorError) -> str:
+    """The first host that says it is the machine of this look."""
+    if isinstance(look, HypervisorError) or not look.facts.uuid:
+        return look.host
+    return next(other.host for other in seen.values() if other.facts.uuid == look.facts.uuid)
+
+
+def _libvirt(address: HostAddress, look: HostObservation | HypervisorError, first: str) -> Finding:
+    """`first` is the first host that is the same machine."""
     if isinstance(look, HypervisorError):
         return Finding(check="libvirt", host=address.name, result=Result.FAILED, text=f"{address.uri}: {look.text}")
+    if first != address.name:
+        return Finding(check="libvirt", host=address.name, result=Result.FAILED, text=same_machine_as(first))
     running = sum(domain.state is not VmState.STOPPED for domain in look.domains)
     facts = look.facts
     text = f"libvirt {facts.libvirt_version}, QEMU {facts.hypervisor_version}, {running} of {len(look.domains)} VMs run"

@@ -43,6 +43,11 @@ def host_status(
     )
 
 
+def same_machine_as(host: str) -> str:
+    """Said of a host whose libvirt says that it is that one."""
+    return f"has the host UUID of {host}: if it is not the same machine, set host_uuid in libvirtd.conf"
+
+
 def _detail(host: Host, detail: str, age_s: float | None, flag: str) -> str:
     if host.state is HostState.UNREACHABLE:
         return detail

@@ -19,6 +19,7 @@ from ..cluster.ports import HypervisorCluster, HypervisorError
 from ..cluster.rules import Rules
 from ..operations.clock import Clock
 from .compatibility import CpuCompatibility
+from .hosts import same_machine_as
 from .waiting import end, happens
 from .whereabouts import Whereabouts
 
@@ -316,9 +317,8 @@ class Observer:
 
     def _refuse(self, watch: _Watch, original: _Watch) -> None:
         """Two addresses of one libvirtd are one host: counted twice, its room would be given away twice."""
-        name = original.host.name
         watch.observation = None
-        self._lost(watch, f"has the host UUID of {name}: if it is not the same machine, set host_uuid in libvirtd.conf")
+        self._lost(watch, same_machine_as(original.host.name))
 
     def _lost(self, watch: _Watch, detail: str) -> None:
         watch.detail = detail

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,15 @@ async def test_a_host_that_does_not_answer_fails_and_tells_nothing_of_its_ways(c
     assert ("kvm", "node2") not in by_place
     assert by_place["peer", "node1", "node2"].result is Result.FAILED
     assert by_place["peer", "node2", "node1"].result is Result.UNKNOWN
+
+
+async def test_one_libvirtd_under_two_addresses(cluster: SimulatedCluster):
+    for name in ("node1", "node2"):
+        cluster.host(name).facts = replace(FACTS, uuid="c0ffee")
+    by_place = await found(cluster)
+    assert by_place["libvirt", "node1"].result is Result.OK
+    assert by_place["libvirt", "node2"].result is Result.FAILED
+    assert by_place["libvirt", "node2"].text.startswith("has the host UUID of node1: ")
 
 
 async def test_a_way_on_which_credentials_do_not_reach(cluster: SimulatedCluster):
