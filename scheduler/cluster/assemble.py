@@ -88,6 +88,8 @@ def _host(host: HostInput, demand: DemandBook, windows: Windows) -> Host:
         machine_types=facts.machine_types,
         networks=facts.networks,
         storage=facts.storage,
+        libvirt_version=facts.libvirt_version or None,
+        hypervisor_version=facts.hypervisor_version or None,
         labels=host.labels,
         stale=windows.now_s - host.observation.monotonic_s > windows.stale_after_s,
         contended_seconds=host.contended_seconds,

@@ -8,11 +8,14 @@ from .model import Host, HostState
 from .observation import DomainFacts
 from .ports import CpuAnswer
 from .reason import Reason
+from .versions import older
 
 CODE_CPU = "cpu_missing"
 CODE_CPU_UNKNOWN = "cpu_unknown"
 CODE_MACHINE = "machine_type"
 CODE_HOST = "host_state"
+CODE_OLDER = "hypervisor_older"
+CODE_TYPE = "domain_type"
 
 
 class Possible(StrEnum):
@@ -111,9 +114,9 @@ def unheard(source: str, destination: str, why: Reason) -> Pair:
 
 
 def judge(
-    guest: DomainFacts, source: str, destination: Host, at_home: CpuAnswer, there: CpuAnswer, given: DomainFacts | None
+    guest: DomainFacts, source: Host, destination: Host, at_home: CpuAnswer, there: CpuAnswer, given: DomainFacts | None
 ) -> Pair:
-    """What the answers of both hosts mean for a guest that runs on `source`.
+    """What the answers of both hosts mean for a guest that runs on `source`, and what else stands in its way.
 
     `given` is a host-model guest of the destination. It names features where its libvirt says no in other words.
     What libvirt calls missing even where the guest runs is no evidence (it happens to guests of host-model CPUs): a no
@@ -129,15 +132,21 @@ def judge(
         missing = there.missing or _lacks(guest, given)
         false_alarm = at_home.compatible is False and (there.lacks or frozenset()) <= (at_home.lacks or frozenset())
         unknown = false_alarm
-        reasons.append(_doubt(source, destination.name, there) if false_alarm else _no(there, missing))
+        reasons.append(_doubt(source.name, destination.name, there) if false_alarm else _no(there, missing))
     types = destination.machine_types
     if guest.machine_type is not None and types is not None and guest.machine_type not in types:
         unknown = False
         reasons.append(
             Reason(CODE_MACHINE, f"has no machine type {guest.machine_type}", machine_type=guest.machine_type)
         )
+    if found := older(destination.versions, source.versions):
+        unknown = False
+        reasons.append(Reason(CODE_OLDER, ", ".join(found)))
+    if destination.domain_types is not None and guest.virt_type not in destination.domain_types:
+        unknown = False
+        reasons.append(Reason(CODE_TYPE, f"offers no {guest.virt_type}"))
     return Pair(
-        source=source,
+        source=source.name,
         destination=destination.name,
         possible=Possible.YES if not reasons else Possible.UNKNOWN if unknown else Possible.NO,
         missing=tuple(sorted(missing)),

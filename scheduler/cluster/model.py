@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from .rules import Rules, selected_by_any
+from .versions import Versions
 
 
 class HostState(StrEnum):
@@ -53,11 +54,19 @@ class Host:
     """What a NIC can be plugged into: `network:NAME` and `bridge:NAME`."""
     storage: frozenset[str] | None = None
     """Active storage pools by name."""
+    libvirt_version: str | None = None
+    hypervisor_version: str | None = None
+    """Of QEMU, `7.2.22`."""
     labels: Mapping[str, str] = field(default_factory=dict)
     stale: bool = False
     """Its figures are too old to decide on: it neither gives nor receives VMs."""
     contended_seconds: float | None = None
     """How long its VMs have been short of CPU or memory without a break. None: not tracked, taken as long enough."""
+
+    @property
+    def versions(self) -> Versions:
+        """Of libvirt and of QEMU."""
+        return self.libvirt_version, self.hypervisor_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,7 @@ It uses connections of its own and needs no daemon; nothing is changed on any ho
 
 import asyncio
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -16,6 +15,7 @@ from pathlib import Path
 from ..cluster.model import VmState
 from ..cluster.observation import HostObservation
 from ..cluster.ports import HostAddress, HypervisorCluster, HypervisorError, PeerError
+from ..cluster.versions import older
 from . import reach
 from .hosts import same_machine_as
 
@@ -77,7 +77,7 @@ async def examine(
     )
     seen = {address: look for address, look in looks.items() if isinstance(look, HostObservation)}
     findings = [_libvirt(address, look, _first_of(seen, look)) for address, look in looks.items()]
-    findings += _versions(seen)
+    findings += _versions(seen.values())
     findings += [_kvm(look) for look in seen.values()]
     findings += [_lock_manager(address, files.qemu_conf) for address in seen]
     findings += await asyncio.gather(
@@ -128,32 +128,15 @@ def _libvirt(address: HostAddress, look: HostObservation | HypervisorError, firs
     return Finding(check="libvirt", host=address.name, result=Result.OK, text=text)
 
 
-def _versions(seen: dict[HostAddress, HostObservation]) -> list[Finding]:
-    """Hosts with older versions than the newest of each: VMs may not get back to them."""
-    newest: dict[str, tuple[int, ...]] = defaultdict(tuple)
-    versions = {
-        look.host: {
-            "libvirt": _numbers(look.facts.libvirt_version), "QEMU": _numbers(look.facts.hypervisor_version),
-        }
-        for look in seen.values()
-    }  # fmt: skip
-    for known in versions.values():
-        for what, version in known.items():
-            newest[what] = max(newest[what], version)
+def _versions(seen: Iterable[HostObservation]) -> list[Finding]:
+    """Hosts with older versions than others: VMs may not get back to them."""
+    known = {look.host: (look.facts.libvirt_version or None, look.facts.hypervisor_version or None) for look in seen}
     findings = []
-    for host, known in versions.items():
-        older = [
-            f"{what} {'.'.join(map(str, version))} is older than {'.'.join(map(str, newest[what]))}"
-            for what, version in known.items()
-            if version and version[:2] < newest[what][:2]
-        ]
-        text = f"{', '.join(older)} elsewhere: VMs from there may not move here" if older else "as new as any"
-        findings.append(Finding(check="versions", host=host, result=Result.WARNING if older else Result.OK, text=text))
+    for host, own in known.items():
+        behind = sorted({clause for others in known.values() for clause in older(own, others)})
+        text = f"{', '.join(behind)} elsewhere: VMs from there do not move here" if behind else "as new as any"
+        findings.append(Finding(check="versions", host=host, result=Result.WARNING if behind else Result.OK, text=text))
     return findings
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 def _kvm(look: HostObservation) -> Finding:

@@ -119,7 +119,7 @@ async def _row(
             pairs.append(matrix.unheard(source, host.name, silent))
         else:
             known = None if isinstance(given, Reason) else given
-            pairs.append(matrix.judge(guest, source, host, answers[source], answers[host.name], known))
+            pairs.append(matrix.judge(guest, snapshot.host(source), host, answers[source], answers[host.name], known))
     return pairs
 
 

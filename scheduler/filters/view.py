@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..cluster.model import Host, HostState, Snapshot, Vm
 from ..cluster.rules import Affinity, AntiAffinity, Pin, Strength, selected_by_any, selects
+from ..cluster.versions import Versions
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
@@ -50,6 +51,8 @@ class Need:
     cpu_missing_on: Mapping[str, frozenset[str]] = field(default_factory=dict)
     domain_type: str | None = None
     machine_type: str | None = None
+    versions: Versions = (None, None)
+    """Those of the host where the snapshot has it running."""
     networks: frozenset[str] = frozenset()
     storage: frozenset[str] = frozenset()
     defined_elsewhere: frozenset[str] = frozenset()
@@ -71,6 +74,7 @@ class Need:
             frozenset(self.cpu_missing_on.items()),
             self.domain_type,
             self.machine_type,
+            self.versions,
             self.networks,
             self.storage,
             self.defined_elsewhere,
@@ -154,6 +158,7 @@ class View:
             cpu_missing_on=facts.cpu_missing_on,
             domain_type=facts.domain_type,
             machine_type=facts.machine_type,
+            versions=self.hosts[self.host_index[facts.host]].versions if facts.active and facts.host else (None, None),
             networks=facts.networks,
             storage=facts.storage,
             defined_elsewhere=frozenset(facts.defined_on) - {facts.host or ""},

@@ -78,6 +78,7 @@ def _host(draw: _Draw, index: int) -> Host:
         cpu_used_cores=draw.mostly(None, draw.random.uniform(0, cpus)),
         cpu_features=draw.mostly(frozenset(FEATURES), None, draw.some(FEATURES)),
         machine_types=draw.mostly(None, frozenset(MACHINES[:2]), frozenset(MACHINES)),
+        hypervisor_version=draw.mostly(None, "8.1.2", "7.2.0"),
         networks=draw.mostly(frozenset(NETWORKS), None, draw.some(NETWORKS)),
         storage=draw.mostly(frozenset(STORAGE), None, draw.some(STORAGE)),
         labels=draw.mostly({"rack": draw.choice("abcde")}, {}),

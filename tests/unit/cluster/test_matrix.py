@@ -1,5 +1,7 @@
 """What the hosts' answers about CPUs mean."""
 
+from dataclasses import replace
+
 import pytest
 
 from scheduler.cluster.matrix import BaselineHost, Possible, baseline, judge
@@ -22,6 +24,7 @@ def guest(*features: str, machine_type: str | None = None) -> DomainFacts:
     )
 
 
+NODE1 = Host(name="node1", cpus=1, memory_mib=1, hypervisor_version="8.1.0")
 NODE2 = Host(name="node2", cpus=1, memory_mib=1, machine_types=frozenset({"pc-7.2"}))
 
 
@@ -44,16 +47,23 @@ NODE2 = Host(name="node2", cpus=1, memory_mib=1, machine_types=frozenset({"pc-7.
     ids=["yes", "no by name", "no in other words", "cannot tell", "false alarm", "partly a false alarm"],
 )
 def test_a_pair(at_home: CpuAnswer, there: CpuAnswer, possible: Possible, missing: tuple[str, ...], text: str):
-    pair = judge(guest("sse", "avx"), "node1", NODE2, at_home, there, guest("sse"))
+    pair = judge(guest("sse", "avx"), NODE1, NODE2, at_home, there, guest("sse"))
     assert (pair.source, pair.destination, pair.possible, pair.missing) == ("node1", "node2", possible, missing)
     assert "; ".join(reason.text for reason in pair.reasons) == text
 
 
 def test_a_machine_type_that_the_destination_has_not_is_a_no_whatever_the_cpu():
-    pair = judge(guest("sse", machine_type="pc-9.0"), "node1", NODE2, YES, SILENT, None)
+    pair = judge(guest("sse", machine_type="pc-9.0"), NODE1, NODE2, YES, SILENT, None)
     assert pair.possible is Possible.NO
     assert [reason.code for reason in pair.reasons] == ["cpu_unknown", "machine_type"]
-    assert judge(guest("sse", machine_type="pc-7.2"), "node1", NODE2, YES, YES, None).possible is Possible.YES
+    assert judge(guest("sse", machine_type="pc-7.2"), NODE1, NODE2, YES, YES, None).possible is Possible.YES
+
+
+def test_an_older_hypervisor_and_a_missing_kvm_are_a_no():
+    there = replace(NODE2, hypervisor_version="7.2.0", domain_types=frozenset({"qemu"}))
+    pair = judge(guest("sse"), NODE1, there, YES, YES, None)
+    assert pair.possible is Possible.NO
+    assert [reason.text for reason in pair.reasons] == ["QEMU 7.2.0 is older than 8.1.0", "offers no kvm"]
 
 
 def test_the_oldest_host_holds_the_baseline_back_and_each_other_loses():
