@@ -1,4 +1,4 @@
-"""Annealing: improves the targets of a descent by exchanging moves for others, with never more moves than before.
+"""Annealing: improves the targets of a descent by exchanging moves for others, with no more moves than are allowed.
 
 Steepest descent takes what is best at each step; what is best in the end often needs two VMs to change places, or a
 few large moves instead of many. The kernel tries millions of such changes in a second.
@@ -22,12 +22,13 @@ except ImportError:  # a checkout in which it was not built
 else:
     COMPILED = True
 
-_PROPOSALS: Final = (100_000, 3_000_000)
-"""At least and at most; a second or less for the most."""
-_PROPOSALS_PER_MOVE: Final = 40_000
-"""Where a tenth of the VMs or more moves; among fewer, moves seldom stand in each other's way."""
+_LEAST_PROPOSALS: Final = 200_000
+_MOST_PROPOSALS: Final = (1_000_000, 3_000_000)
+"""A tenth and a third of a second; beyond the first only with so many moves that each needs its share of them."""
+_PROPOSALS_PER_MOVE: Final = (100_000, 10_000)
+"""Of the first where a tenth of the VMs or more moves: among fewer, moves seldom stand in each other's way."""
 _SEED: Final = 88172645463325252
-_HEAT: Final = (0.4, 0.0006)
+_HEAT: Final = (1.0, 0.001)
 """First and last temperature, in parts of the descent's mean gain a move."""
 
 
@@ -46,7 +47,6 @@ def annealed(
         return None
     hosts = np.flatnonzero(start.judged)
     where = _where(start, found, hosts)
-    proposals = int(np.clip(_PROPOSALS_PER_MOVE * most * min(1.0, 10 * most / len(vms)), *_PROPOSALS))
     hottest, coldest = _HEAT
     kernel.anneal(
         vms,
@@ -54,13 +54,20 @@ def annealed(
         where,
         *_hosts(found, ceiling, hosts),
         most=most,
-        proposals=proposals,
+        proposals=_proposals(most, len(vms)),
         heat=(gain / most * hottest, gain / most * coldest),
         seed=_SEED,
     )
     targets = found.view.vm_host.copy()
     targets[vms] = hosts[where[vms, 0]]
     return targets
+
+
+def _proposals(most: int, vms: int) -> int:
+    """How long to search; a matter of the size alone, so that the same snapshot has the same plan on any machine."""
+    usual, many = _PROPOSALS_PER_MOVE
+    wanted = usual * most * min(1.0, 10 * most / vms)
+    return int(np.clip(wanted, _LEAST_PROPOSALS, np.clip(many * most, *_MOST_PROPOSALS)))
 
 
 def _tied(load: Load) -> BoolArray:

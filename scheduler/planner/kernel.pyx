@@ -28,7 +28,9 @@ cdef enum:
     WHERE = 3
     # Proposals between two steps of cooling.
     REST = 256
-    TOUCHED = 4
+    # VMs of one proposal at most, and the hosts that it touches.
+    MOVED = 3
+    TOUCHED = 6
 
 cdef double SLACK = 1e-9  # what rounding may make of a full host
 
@@ -56,9 +58,9 @@ cdef struct Search:
 
 
 cdef struct Proposal:
-    Py_ssize_t number        # of VMs that it moves: 0, 1 or 2
-    int64_t[2] vm
-    int64_t[2] to
+    Py_ssize_t number        # of VMs that it moves
+    int64_t[MOVED] vm
+    int64_t[MOVED] to
 
 
 cdef struct Trial:
@@ -88,34 +90,60 @@ cdef inline void _add(Proposal* proposal, int64_t vm, int64_t to) noexcept nogil
     proposal.number += 1
 
 
+cdef inline int64_t _host(Search* search, int64_t vm) noexcept nogil:
+    return search.where[vm * WHERE + HOST]
+
+
+cdef inline int64_t _home(Search* search, int64_t vm) noexcept nogil:
+    return search.where[vm * WHERE + HOME]
+
+
+cdef inline int64_t _any(Search* search) noexcept nogil:
+    """A VM that may move."""
+    return search.vms[_draw(search, search.vms_number)]
+
+
 cdef inline Proposal _proposal(Search* search) noexcept nogil:
-    """One or two VMs and where they go: on, home for another's sake, in exchange, away or home."""
+    """Up to three VMs and where they go; those that come home make up for others that leave it."""
     cdef Proposal proposal
-    cdef uint64_t choice = _draw(search, 8)
-    cdef int64_t one, other
+    cdef uint64_t choice = _draw(search, 16)
+    cdef int64_t one, other, third
     proposal.number = 0
-    if search.away_number == 0 or (choice == 7 and search.away_number < search.most):
-        _add(&proposal, search.vms[_draw(search, search.vms_number)], _draw(search, search.hosts_number))
+    if search.away_number == 0 or (choice < 2 and search.away_number < search.most):
+        _add(&proposal, _any(search), _draw(search, search.hosts_number))
         return proposal
     one = search.away[_draw(search, search.away_number)]
-    if choice < 3:
+    if choice < 6:
         _add(&proposal, one, _draw(search, search.hosts_number))
-        return proposal
-    if choice == 7:
-        _add(&proposal, one, search.where[one * WHERE + HOME])
-        return proposal
-    if choice == 6:
-        other = search.away[_draw(search, search.away_number)]
-        if other != one:
-            _add(&proposal, other, search.where[one * WHERE + HOST])
-            _add(&proposal, one, search.where[other * WHERE + HOST])
-        return proposal
-    other = search.vms[_draw(search, search.vms_number)]
-    if search.place[other] < 0:
-        _add(&proposal, other,
-             search.where[one * WHERE + HOST] if choice == 3 else <int64_t>_draw(search, search.hosts_number))
-        _add(&proposal, one, search.where[one * WHERE + HOME])
+    elif choice < 7:
+        _add(&proposal, one, _home(search, one))
+    elif choice < 12:
+        other = _any(search)
+        if search.place[other] < 0:
+            _add(&proposal, other, _host(search, one) if choice < 9 else <int64_t>_draw(search, search.hosts_number))
+            _add(&proposal, one, _home(search, one))
+    else:
+        if choice < 14:
+            one = _any(search)
+        other = _any(search)
+        if other == one:
+            return proposal
+        _add(&proposal, other, _host(search, one))
+        _add(&proposal, one, _host(search, other))
+        if choice % 2 or _away_after(search, &proposal) > search.most:
+            third = search.away[_draw(search, search.away_number)]
+            if third != one and third != other:
+                _add(&proposal, third, _home(search, third))
     return proposal
+
+
+cdef inline Py_ssize_t _away_after(Search* search, Proposal* proposal) noexcept nogil:
+    """How many VMs would be away from home."""
+    cdef Py_ssize_t index, away = search.away_number
+    for index in range(proposal.number):
+        away += proposal.to[index] != _home(search, proposal.vm[index])
+        away -= search.place[proposal.vm[index]] >= 0
+    return away
 
 
 cdef inline double* _touched(Search* search, Trial* trial, int64_t host) noexcept nogil:
@@ -141,7 +169,7 @@ cdef inline bint _possible(Search* search, Proposal* proposal) noexcept nogil:
         if to != search.where[vm * WHERE + HOME]:
             if not search.allowed[search.where[vm * WHERE + KIND] * search.hosts_number + to]:
                 return False
-    return proposal.number > 0
+    return proposal.number > 0 and _away_after(search, proposal) <= search.most
 
 
 cdef inline bint _tried(Search* search, Proposal* proposal, Trial* trial) noexcept nogil:

@@ -122,7 +122,7 @@ class Spread:
         score = Evenness(found).score()
         price = self._worth * score / max(1, int(load.judged.sum()))
         prices = price / np.maximum(1e-3, lasting)
-        targets = annealed(load, found, movable, self._ceiling, prices, len(moves))
+        targets = annealed(load, found, movable, self._ceiling, prices, budget.moves or len(moves))
         if targets is None:
             return moves
         trial = load.copy()
