@@ -31,6 +31,7 @@ ROUNDING_CORES: Final = 1e-6
 """Sums of demand that differ by less are equal."""
 EXPECTED_CORES_PER_VCPU: Final = 0.5
 """Demand of a VM about to start of which nothing is known yet."""
+_ALL: Final = slice(None)
 
 
 class Load:
@@ -202,11 +203,12 @@ class Load:
         """The high demand of each host, shape (hosts,)."""
         return together(self.host_demand, self.host_excess_squared)
 
-    def high_with(self, vms: int | IntArray) -> FloatArray:
-        """The high demand of each host with one of `vms` joining it, shape (hosts,) or (vms, hosts)."""
+    def high_with(self, vms: int | IntArray, hosts: IntArray | slice = _ALL) -> FloatArray:
+        """The high demand of each of `hosts` with one of `vms` joining it, shape (hosts,) or (vms, hosts)."""
         demand, excess_squared = self.demand[vms], self.excess_squared[vms]
         return together(
-            self.host_demand + demand[..., np.newaxis], self.host_excess_squared + excess_squared[..., np.newaxis]
+            self.host_demand[hosts] + demand[..., np.newaxis],
+            self.host_excess_squared[hosts] + excess_squared[..., np.newaxis],
         )
 
     def fits_at_high(self, vm: int, limit: FloatArray) -> IntArray:

@@ -109,7 +109,7 @@ class Spread:
         """Hosts that may take each of `vms` and stay below the CPU limit, shape (vms, hosts)."""
         fits = registry.static_rows(load.view, vms)[:, hosts] & ~load.closed(vms)[:, hosts]
         fits &= registry.dynamic_rows(load.view, vms)[:, hosts]
-        fits &= load.high_with(vms)[:, hosts] <= self._ceiling[hosts]
+        fits &= load.high_with(vms, hosts) <= self._ceiling[hosts]
         fits &= load.view.vm_host[vms][:, np.newaxis] != hosts
         return fits
 
