@@ -36,9 +36,11 @@ def _show_hosts(found: list[Record]) -> None:
 
 
 def _host_note(host: Record) -> str:
-    from .present import seconds
+    from .present import moment, seconds
 
     notes = [host["detail"]] if host["detail"] else []
+    if host.get("drain_ends_at"):
+        notes.append(f"until about {moment(host['drain_ends_at'])}")
     if host["contended_seconds"]:
         notes.append(f"contended for {seconds(host['contended_seconds'])}")
     notes += [f"{host[way]} {way}" for way in ("inbound", "outbound") if host[way]]

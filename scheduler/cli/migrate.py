@@ -99,7 +99,12 @@ def drain(session: Session, *, host: str, dry_run: bool, no_wait: bool) -> int:
     moved = {record["vm"] for record in ended if record["state"] == "completed"}
     if plan.get("unmoved"):
         return REFUSED
-    return DONE if dry_run or no_wait or moved >= {step["vm"] for step in plan["steps"]} else FAILED
+    return DONE if dry_run or no_wait or moved >= _leaving(plan, host) else FAILED
+
+
+def _leaving(plan: Record, host: str) -> set[str]:
+    """Names of the VMs that the plan moves off `host`; others may make room for them."""
+    return {step["vm"] for step in plan["steps"] if step["source"] == host}
 
 
 def _show_plan(plan: Record) -> None:
@@ -131,7 +136,7 @@ def _wait_for_drain(session: Session, host: str, plan: Record, *, after: int) ->
 
     A step begins only when its batch's turn comes, so they are found as they appear.
     """
-    planned = {step["vm"] for step in plan["steps"]}
+    planned = _leaving(plan, host)
     newest = min(1000, 100 + 4 * len(planned))
     latest: dict[str, Record] = {}
     changed_at = time.monotonic()

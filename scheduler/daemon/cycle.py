@@ -1,8 +1,6 @@
 """The cycle: judge, plan, pass the gate, act or recommend, and say in one sentence what was done or why nothing was."""
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,13 +16,13 @@ from ..operations.migration import MigrationRequest, Migrations
 from ..operations.records import Decision, Recommendation, RecommendationState, Trigger
 from ..operations.settings import Mode
 from ..planner import repair
-from ..planner.balance import plan
 from ..planner.plan import Plan, Step
 from ..planner.settings import PlannerSettings
 from .autostart import Autostart
 from .cycle_account import Account, Outcome, account
 from .herald import Herald
 from .observer import Observer
+from .planning import MAX_RESTARTS, Planning
 from .view import View
 from .waiting import happens
 
@@ -61,13 +59,12 @@ class Cycle:
         migrations: Migrations,
         autostart: Autostart,
         herald: Herald,
+        planning: Planning,
         clock: Clock,
     ) -> None:
         self.settings = settings
         self.last: Decision | None = None
         self.recommendations_pending = 0
-        self.planning = False
-        """Whether a plan is being made, in the worker thread."""
         self._observer = observer
         self._view = view
         self._gate = gate
@@ -75,13 +72,13 @@ class Cycle:
         self._migrations = migrations
         self._autostart = autostart
         self._herald = herald
+        self._planning = planning
         self._clock = clock
         self._count = 0
         self._told: object = None
         """The gist of the last decision that was news."""
         self._failure = ""
         self._alive_at_s = clock.monotonic()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="plan")
 
     @property
     def sentence(self) -> str:
@@ -92,22 +89,20 @@ class Cycle:
     def stuck(self) -> bool:
         """Whether the loop should have come round by now and has not."""
         settings = self.settings
-        patience_s = settings.sample_interval_s + settings.event_debounce_s + settings.planner.time_limit_seconds
+        planning_s = (1 + MAX_RESTARTS) * settings.planner.time_limit_seconds
+        patience_s = settings.sample_interval_s + settings.event_debounce_s + planning_s
         return self._clock.monotonic() - self._alive_at_s > patience_s + STUCK_S
 
     async def run(self) -> None:
         """Cycle until cancelled."""
         sweep_at_s = self._clock.monotonic()
-        try:
-            while True:
-                happened = await self._wait_for_event()
-                self._alive_at_s = self._clock.monotonic()
-                contended = self._judge_contention()
-                if happened or contended or self._alive_at_s >= sweep_at_s:
-                    await self.once()
-                    sweep_at_s = self._clock.monotonic() + self.settings.sweep_interval_s
-        finally:
-            self._worker.shutdown(wait=False, cancel_futures=True)
+        while True:
+            happened = await self._wait_for_event()
+            self._alive_at_s = self._clock.monotonic()
+            contended = self._judge_contention()
+            if happened or contended or self._alive_at_s >= sweep_at_s:
+                await self.once()
+                sweep_at_s = self._clock.monotonic() + self.settings.sweep_interval_s
 
     async def once(self) -> Decision:
         """One cycle. An error in it is told and journalled, and the next cycle comes all the same."""
@@ -149,22 +144,10 @@ class Cycle:
             return _plain(cycle, wall, "quiet", "waiting to hear of every host")
         self._observer.forget_gone()
         asked = await self._autostart.look(self._view.snapshot(), cycle, self.settings.mode_of)
-        snapshot = self._view.snapshot()
-        found = await self._plan(snapshot)
+        snapshot, found = await self._planning.balance(self.settings.planner, self._observer.changed)
         outcome = await self._pass_gate(cycle, snapshot, found)
         await self._recommend(cycle, wall, outcome.recommended)
         return account(cycle, wall, asked, found, outcome)
-
-    async def _plan(self, snapshot: Snapshot) -> Plan:
-        """Plan in a worker thread: the loop must go on hearing events."""
-        settings, clock = self.settings.planner, self._clock.monotonic
-        self.planning = True
-        try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._worker, lambda: plan(snapshot, settings, clock=clock)
-            )
-        finally:
-            self.planning = False
 
     async def _pass_gate(self, cycle: str, snapshot: Snapshot, found: Plan) -> Outcome:
         """Begin what may be begun. Only the first batch: the next is planned anew, on what is true by then."""

@@ -22,7 +22,6 @@ from ..operations.migration import Migrations
 from ..operations.placement import Placements
 from ..operations.records import MigrationRecord, PlacementRecord, Trigger
 from ..operations.settings import Mode
-from ..planner.balance import plan
 from ..planner.placement import check_move
 from ..web.control import ControlError, HostStatus
 from ..web.metrics import Metrics
@@ -31,6 +30,7 @@ from .cycle import Cycle, CycleSettings
 from .herald import Herald
 from .notices import Notices
 from .observer import Observer, ObserverSettings, WatchedHost
+from .planning import Planning
 from .service import Configured, Rooms, Service
 from .view import View
 from .waiting import end, happens
@@ -71,10 +71,9 @@ class Daemon:
         )
         self._migrations = Migrations(context, config.to_migration_settings())
         self._placements = Placements(context, config.to_planner_settings())
+        self.planning = Planning(self._view.snapshot, clock)
         self._drains = Drains(
-            context,
-            self._migrations,
-            lambda snapshot, host: plan(snapshot, self._configured.planner, clock=clock.monotonic, drain=(host,)),
+            context, self._migrations, lambda hosts: self.planning.drain(self._configured.planner, hosts)
         )
         self._autostart = Autostart(self._observer, self._placements, journal, clock)
         self.cycle = Cycle(
@@ -86,6 +85,7 @@ class Daemon:
             migrations=self._migrations,
             autostart=self._autostart,
             herald=self._herald,
+            planning=self.planning,
             clock=clock,
         )
         self.service = Service(self._rooms(), self.reload)
@@ -120,6 +120,7 @@ class Daemon:
         await self._placements.stop()
         await self._drains.stop()
         await self._migrations.stop()
+        self.planning.close()
         await self._observer.close()
         await end(*self._side_tasks)
         await self._cluster.close()

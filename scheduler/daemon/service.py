@@ -122,14 +122,17 @@ class Service:
             for name in {vm.host, vm.destination} if vm.active else ():
                 vms[name].append(vm)
         return [
-            host_status(
-                host,
-                vms[host.name],
-                uri=uris.get(host.name, ""),
-                detail=rooms.observer.detail(host.name),
-                age_s=rooms.observer.age_s(host.name),
-                flag=_word(rooms.drains.flag(host.name)),
-                slots=rooms.gate.slots(host.name),
+            replace(
+                host_status(
+                    host,
+                    vms[host.name],
+                    uri=uris.get(host.name, ""),
+                    detail=rooms.observer.detail(host.name),
+                    age_s=rooms.observer.age_s(host.name),
+                    flag=_word(rooms.drains.flag(host.name)),
+                    slots=rooms.gate.slots(host.name),
+                ),
+                drain_ends_at=rooms.drains.ends_at(host.name),
             )
             for host in snapshot.hosts
         ]
@@ -351,7 +354,7 @@ class Service:
         """Cordon it and move its VMs away; returns the plan."""
         known_host(self.snapshot(), host)
         drains = self._rooms.drains
-        plan = drains.plan(host) if dry_run else await drains.drain(host, requested_by=requested_by)
+        plan = await (drains.plan(host) if dry_run else drains.drain(host, requested_by=requested_by))
         return plan.as_dict()
 
     def _host(self, name: str) -> HostStatus:

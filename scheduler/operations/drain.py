@@ -1,7 +1,7 @@
 """Takes hosts out of service: cordons them, and drains them until no VM is left that can leave."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 import structlog
@@ -18,8 +18,8 @@ log = structlog.get_logger(__name__)
 RETRY_SECONDS = 15.0
 """When nothing can leave now: how long until it is tried again."""
 
-Evacuate = Callable[[Snapshot, str], Plan]
-"""Plans the departure of all VMs from a host."""
+Evacuate = Callable[[Collection[str]], Awaitable[Plan]]
+"""Plans the departure of all VMs from hosts, as things are now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,8 @@ class DrainStatus:
     """Names of the VMs that are active there."""
     unmoved: tuple[Unmoved, ...]
     """Those that cannot leave now, and why."""
+    ends_at: float | None
+    """When all that can leave is expected to have left, Unix seconds; None when that was not planned yet."""
 
 
 class Drains:
@@ -43,6 +45,7 @@ class Drains:
         self._flags: dict[str, HostFlag] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._unmoved: dict[str, tuple[Unmoved, ...]] = {}
+        self._ends_at: dict[str, float] = {}
 
     def cordoned(self) -> Collection[str]:
         """The hosts that take no VMs."""
@@ -55,11 +58,15 @@ class Drains:
     def status(self, host: str) -> DrainStatus:
         """How far the drain of a host is."""
         left = tuple(vm.name for vm in self._context.view.snapshot().vms if vm.active and vm.host == host)
-        return DrainStatus(host=host, vms_left=left, unmoved=self._unmoved.get(host, ()))
+        return DrainStatus(host=host, vms_left=left, unmoved=self._unmoved.get(host, ()), ends_at=self.ends_at(host))
 
-    def plan(self, host: str) -> Plan:
+    def ends_at(self, host: str) -> float | None:
+        """When a drain under way is expected to have moved all that can leave, Unix seconds; told anew at each step."""
+        return self._ends_at.get(host)
+
+    async def plan(self, host: str) -> Plan:
         """What a drain would do now."""
-        return self._evacuate(self._context.view.snapshot(), host)
+        return await self._evacuate((host,))
 
     async def cordon(self, host: str, *, requested_by: str = "") -> None:
         """Nothing moves to the host or starts on it any more. A drain under way goes on."""
@@ -68,7 +75,7 @@ class Drains:
 
     async def drain(self, host: str, *, requested_by: str = "") -> Plan:
         """Cordon the host and begin to move its VMs away; returns what is planned at first."""
-        plan = self.plan(host)
+        plan = await self.plan(host)
         await self._set(host, draining=True, requested_by=requested_by)
         self._begin(host)
         return plan
@@ -77,8 +84,8 @@ class Drains:
         """Put the host into service. A drain ends: what has not begun to move stays."""
         await self._context.journal.clear_host_flag(host)
         self._flags.pop(host, None)
-        self._unmoved.pop(host, None)
         await self._end(host)
+        self._forget(host)
         for record in self._migrations.running():
             waiting = record.state is MigrationState.QUEUED and record.trigger is Trigger.DRAIN
             if waiting and record.source == host:
@@ -124,7 +131,7 @@ class Drains:
                 # It may be the journal's disk or a host of the moment; a drain that ends unfinished misleads.
                 log.exception("drain stumbled, it is tried again", host=host)
             await self._until_something_changes(host)
-        self._unmoved.pop(host, None)
+        self._forget(host)
         await self._set(host, draining=False, requested_by=self._flags[host].requested_by)
 
     def _occupied(self, host: str) -> bool:
@@ -140,26 +147,44 @@ class Drains:
         return [record.id for record in self._migrations.running() if record.source == host]
 
     async def _move_on(self, host: str) -> None:
-        """Ask for what can leave at once. The rest is planned anew when that is done."""
-        snapshot = self._context.view.snapshot()
-        if not _seen(snapshot, host):
+        """Ask for what can leave at once. The rest is planned anew when that is done.
+
+        Hosts that are drained at the same time are planned together, so that they do not wait for the same others.
+        """
+        if not _seen(self._context.view.snapshot(), host):
             return
-        plan = self._evacuate(snapshot, host)
+        draining = {host, *(name for name, flag in self._flags.items() if flag.draining)}
+        known = {one.name for one in self._context.view.snapshot().hosts}
+        plan = await self._evacuate(sorted(draining & known))
         held: list[Unmoved] = []
         for step in plan.steps:
-            if step.batch > 1 or self._context.gate.busy(step.uuid):
+            if step.batch > 1 or step.source in draining - {host} or self._context.gate.busy(step.uuid):
                 continue
+            vms_total = len(self._context.view.snapshot().vms)
             reasons = self._context.gate.admit(
-                step.uuid, step.source, step.destination, Trigger.DRAIN, vms_total=len(snapshot.vms)
+                step.uuid, step.source, step.destination, Trigger.DRAIN, vms_total=vms_total
             )
             if reasons:
-                held.append(Unmoved(vm=step.vm, host=host, reasons=reasons))
+                held.append(Unmoved(vm=step.vm, host=step.source, reasons=reasons))
             else:
-                await self._migrations.request(self._wanted(step))
-        self._unmoved[host] = (*plan.unmoved, *held)
+                await self._migrations.request(self._wanted(step, host))
+        self._unmoved[host] = (*(one for one in plan.unmoved if one.host == host), *held)
+        self._ends_at[host] = self._expected_end(host, plan)
 
-    def _wanted(self, step: Step) -> MigrationRequest:
-        flag = self._flags[step.source]
+    def _expected_end(self, host: str, plan: Plan) -> float:
+        """When the plan is carried out and what left before it has arrived, if all goes on as predicted."""
+        now = self._context.clock.wall()
+        own = [step.start_seconds + step.predicted_seconds for step in plan.steps if step.source == host]
+        flying = [record for record in self._migrations.running() if record.source == host and record.started_at]
+        arrive = [(record.started_at or now) + (record.predicted_seconds or 0.0) for record in flying]
+        return max(now + max(own, default=0.0), *arrive, now)
+
+    def _forget(self, host: str) -> None:
+        self._unmoved.pop(host, None)
+        self._ends_at.pop(host, None)
+
+    def _wanted(self, step: Step, host: str) -> MigrationRequest:
+        flag = self._flags[host]
         return MigrationRequest(
             vm=step.vm,
             uuid=step.uuid,

@@ -13,7 +13,7 @@ from .canonical import canonical
 from .contention import Contention
 from .evacuation import evacuate
 from .load import Load
-from .objective import Budget, Goal, Move, Stuck, merged, score
+from .objective import Budget, Goal, Move, PlanningCancelledError, Stuck, merged, score
 from .ordering import Order, order, steps
 from .pack import Pack
 from .plan import Plan, TermChange, Unmoved, apply_plan
@@ -40,20 +40,35 @@ def plan(
     clock: Callable[[], float],
     drain: Collection[str] = (),
     seed: int = 0,
+    cancelled: Callable[[], bool] = bool,
 ) -> Plan:
     """The moves to make now, in order, and what should move but cannot.
 
     `clock` gives seconds and bounds the search. `drain` names hosts to empty; then nothing else is planned. `seed`
-    chooses between equally good hosts. Raises KeyError for a host to drain that the snapshot does not have.
+    chooses between equally good hosts. `cancelled` is asked again and again: soon after it is true, planning ends with
+    PlanningCancelledError. Raises KeyError for a host to drain that the snapshot does not have.
     """
     began = clock()
     for name in drain:
         snapshot.host(name)
-    budget = Budget(settings.max_moves, lambda: clock() - began >= settings.time_limit_seconds, settings.max_gib)
+
+    def check() -> None:
+        if cancelled():
+            raise PlanningCancelledError
+
+    def expired() -> bool:
+        check()
+        return clock() - began >= settings.time_limit_seconds
+
+    budget = Budget(settings.max_moves, expired, settings.max_gib, check)
     start = canonical(_drained(snapshot, drain), seed)
     ordered, stuck = _drain(start, drain, settings, budget) if drain else _rounds(start, settings, budget)
-    made = steps(View(start), ordered, settings)
-    before, after = Load(View(start), settings), Load(View(apply_plan(start, made)), settings)
+    check()
+    before = Load(View(start), settings)
+    made = steps(before.view, ordered, settings)
+    check()
+    after = Load(View(apply_plan(start, made)), settings)
+    check()
     terms = _changes(GOALS[settings.objective], before, after)
     unmoved = _unmoved(after.view, stuck)
     return Plan(
@@ -82,6 +97,7 @@ def _drain(
     snapshot: Snapshot, drain: Collection[str], settings: PlannerSettings, budget: Budget
 ) -> tuple[Order, Stuck]:
     view = View(snapshot)
+    budget.check()
     drained = np.array([host.name in drain for host in view.hosts], dtype=bool)
     return evacuate(Load(view, settings), drained, budget)
 
@@ -92,6 +108,7 @@ def _rounds(snapshot: Snapshot, settings: PlannerSettings, budget: Budget) -> tu
     So the plan after this one is empty. A later round that no order can carry out is left out again.
     """
     view, state, ordered = View(snapshot), snapshot, Order()
+    budget.check()
     load = Load(view, settings)
     moves: list[Move] = []
     stuck: Stuck = []
@@ -99,7 +116,7 @@ def _rounds(snapshot: Snapshot, settings: PlannerSettings, budget: Budget) -> tu
         left = budget.after(len(moves), _gib(view, moves))
         found, still_stuck = _look(state, settings, left)
         longer = merged(moves + found)
-        tried = order(load, longer)
+        tried = order(load, longer, budget.check)
         if moves and not tried.complete:
             break
         moves, ordered, stuck = longer, tried, still_stuck
@@ -116,9 +133,13 @@ def _gib(view: View, moves: list[Move]) -> float:
 
 def _look(snapshot: Snapshot, settings: PlannerSettings, budget: Budget) -> tuple[list[Move], Stuck]:
     """One look at a cluster: repairs, and then what the objective asks for."""
-    load = Load(View(snapshot), settings)
+    view = View(snapshot)
+    budget.check()
+    load = Load(view, settings)
+    budget.check()
     goal = GOALS[settings.objective](load, settings)
     repairs, stuck = repair(load, budget)
+    budget.check()
     blocked = [obstacle.to_balancing(load, vm) for vm in range(len(load.view.vms))]
     movable = np.array([reason is None for reason in blocked], dtype=bool)
     movable[[move.vm for move in repairs]] = False

@@ -115,7 +115,7 @@ def _find(load: Load, units: list[list[int]], seconds: dict[int, float], way: _W
     if budget.expired():
         found.left_out += found.waiting
         found.waiting = []
-    found.order = order(load, merged(found.moves))
+    found.order = order(load, merged(found.moves), budget.check)
     return found
 
 

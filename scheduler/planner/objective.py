@@ -32,6 +32,10 @@ class Move:
     reason: Reason
 
 
+class PlanningCancelledError(Exception):
+    """Planning was called off; what it has found so far is worth nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What a search may spend."""
@@ -39,9 +43,11 @@ class Budget:
     moves: int | None
     """At most so many; None: no limit."""
     expired: Callable[[], bool]
-    """Whether the time is over."""
+    """Whether the time is over. Raises PlanningCancelledError like `check`."""
     gib: float | None = None
     """Memory of all VMs moved together; None: no limit."""
+    check: Callable[[], object] = bool
+    """Raises PlanningCancelledError when planning was called off; to be called between all that takes long."""
 
     def allows(self, moves: int) -> bool:
         """Whether the search may go on after that many moves."""

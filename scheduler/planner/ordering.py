@@ -7,6 +7,7 @@ Moves that were found one after the other, each possible after those before, the
 that were not (a full swap) may need a VM parked on a third host for a while.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -67,12 +68,16 @@ class Slots:
         return bool(self.inbound.any())
 
 
-def order(load: Load, moves: list[Move]) -> Order:
-    """Batches for `moves`, starting from `load`, which is left as it is."""
+def order(load: Load, moves: list[Move], checkpoint: Callable[[], object] = bool) -> Order:
+    """Batches for `moves`, starting from `load`, which is left as it is.
+
+    `checkpoint` is called before each batch; what it raises ends the work.
+    """
     load, pending, result = load.copy(), list(moves), Order()
     busy: Slots | None = Slots.under_way(load.view)
     parked: set[int] = set()
     while pending:
+        checkpoint()
         batch = _next_batch(load, pending, busy) or _next_batch(load, pending) or _alone(load, pending)
         busy = None
         if not batch:

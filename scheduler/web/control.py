@@ -34,6 +34,8 @@ class HostStatus:
     outbound: int = 0
     """Migrations under way."""
     contended_seconds: float | None = None
+    drain_ends_at: float | None = None
+    """When a drain under way is expected to have moved all that can leave, Unix seconds; told anew at each step."""
     labels: dict[str, str] = field(default_factory=dict)
 
 

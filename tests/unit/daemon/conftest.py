@@ -87,7 +87,7 @@ class House:
         return [(one.vm, one.source, one.destination, one.trigger.value) for one in await self.migrations()]
 
     def _busy(self) -> bool:
-        return self.journal.pending > 0 or (hasattr(self, "daemon") and self.daemon.cycle.planning)
+        return self.journal.pending > 0 or (hasattr(self, "daemon") and self.daemon.planning.busy)
 
 
 def definition(name: str, *, memory_mib: int = 1024) -> str:

@@ -79,7 +79,7 @@ async def test_recommendations_are_kept_while_they_hold_and_then_expire(house: H
 async def test_an_error_is_told_and_the_next_cycle_comes(house: House):
     daemon = await house.start()
     await house.journal.close()
-    house.clock.busy = lambda: daemon.cycle.planning
+    house.clock.busy = lambda: daemon.planning.busy
     for _ in range(2):
         decision = await daemon.cycle.once()
         assert decision.kind == "error"

@@ -122,7 +122,11 @@ def _world(clock: ManualClock, cluster: SimulatedCluster, journal: Journal, gate
     )
     migrations = Migrations(context, MigrationSettings())
     placements = Placements(context, PlannerSettings())
-    drains = Drains(context, migrations, _evacuate)
+
+    async def evacuate(hosts: Collection[str]) -> Plan:
+        return plan(view.snapshot(), PlannerSettings(), clock=lambda: 0.0, drain=hosts)
+
+    drains = Drains(context, migrations, evacuate)
     view.cordoned = drains.cordoned
     return World(clock, cluster, journal, gate, view, context, migrations, placements, drains, told)
 
@@ -130,10 +134,6 @@ def _world(clock: ManualClock, cluster: SimulatedCluster, journal: Journal, gate
 async def _tell(world: World, events: AsyncIterator[Event]) -> None:
     async for event in events:
         world.migrations.on_event(event)
-
-
-def _evacuate(snapshot: Snapshot, host: str) -> Plan:
-    return plan(snapshot, PlannerSettings(), clock=lambda: 0.0, drain=[host])
 
 
 @pytest_asyncio.fixture

@@ -107,3 +107,29 @@ async def test_a_drain_goes_on_after_a_restart(world):
     await world.clock.run(again.drains.wait("node1"))
     assert not any("node1" in world.cluster.running_on(uuid) for uuid in vms)
     assert await again.journal.unfinished() == []
+
+
+async def test_the_expected_end_is_told_and_comes_nearer(world):
+    for number in range(6):
+        world.vm(f"vm{number}", memory_mib=2048)
+    await world.look()
+    await world.clock.run(world.drains.drain("node1"))
+    await world.clock.advance(1.0)
+    first = world.drains.ends_at("node1")
+    planned = await world.drains.plan("node2")
+    assert planned.steps == ()
+    assert first > world.clock.wall()
+    assert world.drains.status("node1").ends_at == first
+    await world.clock.run(world.drains.wait("node1"))
+    assert world.clock.wall() <= first + 15
+    assert world.drains.ends_at("node1") is None
+
+
+async def test_hosts_drained_together_do_not_wait_for_the_same_host(world):
+    one, other = world.vm("one", "node1"), world.vm("other", "node2")
+    await world.look()
+    await world.clock.run(world.drains.drain("node1"))
+    await world.clock.run(world.drains.drain("node2"))
+    await world.clock.run(world.drains.wait("node1"))
+    await world.clock.run(world.drains.wait("node2"))
+    assert world.cluster.running_on(one) == world.cluster.running_on(other) == ["node3"]
