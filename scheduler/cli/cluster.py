@@ -115,6 +115,10 @@ def _show_verdicts(answer: Record) -> None:
             for verdict in answer["verdicts"]
         ],
     )
+    for verdict in answer["verdicts"]:
+        remedies = [reason["remedy"] for reason in verdict["reasons"] if reason.get("remedy")]
+        if remedies:
+            say(f"for {verdict['host']}: {'; '.join(remedies)}")
 
 
 @click.command()

@@ -16,10 +16,13 @@ class Reason:
     code: str
     text: str
     details: Mapping[str, object]
+    remedy: str
+    """The cheapest way to make it possible, as an order to a person; empty where there is none."""
 
-    def __init__(self, code: str, text: str, /, **details: object) -> None:
+    def __init__(self, code: str, text: str, /, *, remedy: str = "", **details: object) -> None:
         object.__setattr__(self, "code", code)
         object.__setattr__(self, "text", text)
+        object.__setattr__(self, "remedy", remedy)
         object.__setattr__(self, "details", MappingProxyType(details))
 
     def as_dict(self) -> dict[str, str]:

@@ -14,7 +14,7 @@ from ..operations import patience
 from ..operations.clock import Clock
 from ..operations.drain import Drains
 from ..operations.gate import Gate
-from ..operations.history import Move, texts
+from ..operations.history import Move, advice, texts
 from ..operations.journal import HostFlag, Journal
 from ..operations.migration import MigrationRequest, Migrations, record_of
 from ..operations.placement import Placements
@@ -232,9 +232,10 @@ class Service:
             choice = choose_destination(snapshot, current, settings)
             destination, refused = choice.host or "", _told(choice.refused if choice.host is None else ())
         else:
-            destination, refused = to, texts(check_move(snapshot, current, to, settings))
+            reasons = check_move(snapshot, current, to, settings)
+            destination, refused = to, advice(reasons) if dry_run else texts(reasons)
         if dry_run and not refused and current.host is not None:
-            refused = texts(await preflight(self._rooms.cluster, current.uuid, current.host, destination))
+            refused = advice(await preflight(self._rooms.cluster, current.uuid, current.host, destination))
         request = MigrationRequest(
             vm=current.name,
             uuid=current.uuid,

@@ -17,5 +17,9 @@ def mask(view: View, need: Need) -> BoolArray:
 def reason(view: View, need: Need, host: int) -> Reason:
     """That `host` has one; call only where `mask` is false."""
     if view.hosts[host].name in need.defined_elsewhere:
-        return Reason(CODE, "holds an old definition with the VM's UUID; undefine it there first")
-    return Reason(CODE, "has another VM of the same name")
+        return Reason(
+            CODE,
+            "holds an old definition with the VM's UUID; undefine it there first",
+            remedy="virsh undefine it there",
+        )
+    return Reason(CODE, "has another VM of the same name", remedy="rename one of the two (virsh domrename)")

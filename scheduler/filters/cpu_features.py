@@ -12,6 +12,7 @@ from .view import BoolArray, Need, View
 
 CODE = "cpu_missing"
 CODE_UNKNOWN = "cpu_unknown"
+_REMEDY = "give it the CPU that all hosts have (matrix --baseline) and start it anew"
 
 
 def mask(view: View, need: Need) -> BoolArray:
@@ -28,7 +29,7 @@ def reason(view: View, need: Need, host: int) -> Reason:
     if missing is None:
         return Reason(CODE_UNKNOWN, "whether its CPU can run the VM is unknown")
     names = sorted(missing)
-    return Reason(CODE, f"CPU lacks {', '.join(names)}", missing=names)
+    return Reason(CODE, f"CPU lacks {', '.join(names)}", remedy=_REMEDY, missing=names)
 
 
 def _missing(view: View, need: Need, host: int) -> frozenset[str] | None:

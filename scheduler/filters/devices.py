@@ -6,6 +6,17 @@ from ..cluster.reason import Reason
 from .view import NOWHERE, BoolArray, Need, View
 
 CODE = "not_movable"
+_REMEDIES = {
+    "CD-ROM": "eject the medium (virsh change-media --eject)",
+    "disk": "put the disk on storage that all hosts see, or name its directory in shared_directories",
+    "block job": "wait for the end of the block job",
+    "PCI device": "detach the device for the move (virsh detach-device)",
+    "mediated device": "detach the device for the move (virsh detach-device)",
+    "USB device": "detach the device for the move (virsh detach-device)",
+    "firmware variables": "put its firmware variables on storage that all hosts see, or migrate it while it runs",
+    "vTPM": "put its vTPM's state on storage that all hosts see, or migrate it while it runs",
+}
+"""By how a blocker begins (see `hypervisor.blockers`)."""
 
 
 def mask(view: View, need: Need) -> BoolArray:
@@ -18,4 +29,10 @@ def mask(view: View, need: Need) -> BoolArray:
 def reason(view: View, need: Need, host: int) -> Reason:  # noqa: ARG001 - every filter is asked the same way
     """What keeps the VM where it is; call only where `mask` is false."""
     text = "; ".join(need.blockers) or "it is marked as not movable"
-    return Reason(CODE, f"cannot leave its host: {text}", blockers=list(need.blockers))
+    remedies = dict.fromkeys(filter(None, map(_remedy, need.blockers)))
+    return Reason(CODE, f"cannot leave its host: {text}", remedy="; ".join(remedies), blockers=list(need.blockers))
+
+
+def _remedy(blocker: str) -> str:
+    """What frees the VM of one blocker; empty where nothing does that is cheap."""
+    return next((remedy for start, remedy in _REMEDIES.items() if blocker.startswith(start)), "")

@@ -6,6 +6,7 @@ from ..cluster.reason import Reason
 from .view import BoolArray, Need, View
 
 CODE = "machine_type"
+_REMEDY = "install a QEMU there that offers it, or give the VM an older one and start it anew"
 
 
 def mask(view: View, need: Need) -> BoolArray:
@@ -18,4 +19,4 @@ def mask(view: View, need: Need) -> BoolArray:
 
 def reason(view: View, need: Need, host: int) -> Reason:  # noqa: ARG001 - every filter is asked the same way
     """What `host` does not offer; call only where `mask` is false."""
-    return Reason(CODE, f"has no machine type {need.machine_type}", machine_type=need.machine_type)
+    return Reason(CODE, f"has no machine type {need.machine_type}", remedy=_REMEDY, machine_type=need.machine_type)

@@ -28,9 +28,23 @@ def reason(view: View, need: Need, host: int) -> Reason:
     return Reason(
         CODE,
         f"needs {need.memory_mib:,} MiB, {short_mib:,} MiB short",
+        remedy=_remedy(view, need, host, short_mib),
         needed_mib=need.memory_mib,
         short_mib=short_mib,
     )
+
+
+def _remedy(view: View, need: Need, host: int, short_mib: int) -> str:
+    """The smallest VM whose leaving makes the room; where none is large enough, nothing single does."""
+    large_enough = [
+        vm
+        for vm in np.flatnonzero(view.active & (view.vm_host == host) & (view.memory_mib >= short_mib))
+        if view.vms[vm].movable and not (need.live and need.host == host)
+    ]
+    if not large_enough:
+        return ""
+    least = view.vms[min(large_enough, key=lambda vm: (view.vms[vm].memory_mib, view.vms[vm].name))]
+    return f"migrate {least.name} ({least.memory_mib:,} MiB) away from there first"
 
 
 def _room_mib(view: View, need: Need) -> IntArray:

@@ -20,4 +20,4 @@ def mask(view: View, need: Need) -> BoolArray:
 def reason(view: View, need: Need, host: int) -> Reason:
     """Which are not on `host`; call only where `mask` is false."""
     missing = sorted(need.networks - (view.hosts[host].networks or frozenset()))
-    return Reason(CODE, f"has no {', '.join(missing)}", missing=missing)
+    return Reason(CODE, f"has no {', '.join(missing)}", remedy=f"make {', '.join(missing)} there", missing=missing)

@@ -21,4 +21,5 @@ def mask(view: View, need: Need) -> BoolArray:
 
 def reason(view: View, need: Need, host: int) -> Reason:
     """What is older on `host`; call only where `mask` is false."""
-    return Reason(CODE, f"{', '.join(older(view.hosts[host].versions, need.versions))}, where it runs")
+    behind = ", ".join(older(view.hosts[host].versions, need.versions))
+    return Reason(CODE, f"{behind}, where it runs", remedy=f"upgrade {view.hosts[host].name}")

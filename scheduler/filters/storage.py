@@ -20,4 +20,9 @@ def mask(view: View, need: Need) -> BoolArray:
 def reason(view: View, need: Need, host: int) -> Reason:
     """Which are not on `host`; call only where `mask` is false."""
     missing = sorted(need.storage - (view.hosts[host].storage or frozenset()))
-    return Reason(CODE, f"has no storage pool {', '.join(missing)}", missing=missing)
+    return Reason(
+        CODE,
+        f"has no storage pool {', '.join(missing)}",
+        remedy=f"start {', '.join(missing)} there (virsh pool-start)",
+        missing=missing,
+    )

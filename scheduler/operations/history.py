@@ -123,6 +123,11 @@ def texts(reasons: Iterable[Reason]) -> str:
     return "; ".join(reason.text for reason in reasons)
 
 
+def advice(reasons: Iterable[Reason]) -> str:
+    """Several reasons in one line, each with what would make it possible."""
+    return "; ".join(f"{reason.text} ({reason.remedy})" if reason.remedy else reason.text for reason in reasons)
+
+
 def _backoff(text: str, failures: list[float], now: float, limits: Limits) -> Reason | None:
     if not failures:
         return None

@@ -6,6 +6,7 @@ from ..cluster.reason import Reason
 CODE_PEER = "peer_unreachable"
 CODE_SOURCE = "source_refuses"
 CODE_UNANSWERED = "not_checked"
+_TRY = "see which ways are open with `virt-scheduler check --connect`"
 
 
 async def preflight(cluster: HypervisorCluster, uuid: str, source: str, destination: str) -> tuple[Reason, ...]:
@@ -17,7 +18,7 @@ async def preflight(cluster: HypervisorCluster, uuid: str, source: str, destinat
     try:
         await cluster.probe_migration(uuid, source, destination)
     except PeerError as error:
-        return (Reason(CODE_PEER, f"{source} cannot reach the libvirt of {destination}: {error.text}"),)
+        return (Reason(CODE_PEER, f"{source} cannot reach the libvirt of {destination}: {error.text}", remedy=_TRY),)
     except RefusedError as error:
         return (Reason(CODE_SOURCE, f"the libvirt of {source} refuses: {error.text}"),)
     except HypervisorError as error:

@@ -184,6 +184,8 @@ class FailureAnswer:
 def to_json(value: object) -> str:
     """Records as JSON: sets sorted, enums by value, times in UTC with `Z`, reasons as `{"code", "text"}`.
 
+    A reason with a remedy has that, too.
+
     ValueError for a number that JSON does not have (NaN, infinity).
     """
     return json.dumps(value, default=_plain, allow_nan=False, ensure_ascii=False)
@@ -193,7 +195,7 @@ def _plain(value: object) -> object:
     """One step towards what JSON knows; `json.dumps` asks again for what is inside."""
     match value:
         case Reason():
-            return value.as_dict()
+            return value.as_dict() | ({"remedy": value.remedy} if value.remedy else {})
         case Enum():
             return value.value
         case datetime():

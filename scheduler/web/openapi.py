@@ -50,7 +50,7 @@ def _schemas(routes: tuple[Route, ...]) -> tuple[dict[type, Schema], Schema]:
     components["Reason"] = {
         "title": "Reason",
         "type": "object",
-        "properties": {"code": {"type": "string"}, "text": {"type": "string"}},
+        "properties": {name: {"type": "string"} for name in ("code", "text", "remedy")},
         "required": ["code", "text"],
     }
     return {model: schema for (model, _), schema in schemas.items()}, components

@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
+from scheduler.cluster.reason import Reason
 from scheduler.operations.records import (
     Attempt,
     Decision,
@@ -15,7 +16,7 @@ from scheduler.operations.records import (
     Recommendation,
     Trigger,
 )
-from scheduler.web.control import ControlError, HostStatus
+from scheduler.web.control import ControlError, HostStatus, Verdict
 from tests.unit.web.memory import SHORT, MemoryControl, migration_record
 
 NO_AVX2 = "node2 lacks avx2, which the guest's CPU has"
@@ -38,6 +39,10 @@ class MovingControl(MemoryControl):
         self.records: list[MigrationRecord] = [migration_record(1)]
         self._numbers = count(2)
         self.recommended_moves: list[Recommendation] = [self.recommended]
+
+    def verdicts(self, vm: str, host: str | None) -> list[Verdict]:
+        short = Reason(SHORT.code, SHORT.text, remedy="migrate web2 away from there first")
+        return [replace(one, reasons=(short,)) if one.reasons else one for one in super().verdicts(vm, host)]
 
     async def migrate(
         self, vms: Sequence[str], *, to: str | None, dry_run: bool, requested_by: str

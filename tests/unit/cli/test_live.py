@@ -42,6 +42,7 @@ def test_explain_gives_the_reason_for_each_host(virt_scheduler: Command) -> None
     assert shown.exit_code == 0
     assert "web1 is on node1" in shown.stdout
     assert "2,048 MiB short" in shown.stdout
+    assert "for node2: migrate web2 away from there first" in shown.stdout
     (verdict,) = virt_scheduler.json("explain", "web1", "--host", "node2")["verdicts"]
     assert verdict["reasons"][0]["code"] == "memory_short"
 

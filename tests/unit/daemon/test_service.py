@@ -64,6 +64,7 @@ async def test_a_dry_run_tries_the_way_between_the_hosts(house: House):
     assert refused.state is MigrationState.FAILED
     assert "node1 cannot reach the libvirt of node2" in refused.error
     assert "authentication failed" in refused.error
+    assert "check --connect" in refused.error
     [possible] = await migrate(house, "web1", to="node3", dry_run=True)
     assert possible.error == ""
 
