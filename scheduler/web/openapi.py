@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import TypeAdapter
 
 from .. import __version__
+from ..cluster import refusing  # noqa: F401 - makes the kinds of a snapshot strict, which their schemas show
 from .models import FailureAnswer
 from .routing import Route
 
