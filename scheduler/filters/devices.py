@@ -13,6 +13,7 @@ _REMEDIES = {
     "PCI device": "detach the device for the move (virsh detach-device)",
     "mediated device": "detach the device for the move (virsh detach-device)",
     "USB device": "detach the device for the move (virsh detach-device)",
+    "CPU feature invtsc": "name the host's TSC frequency in clock/timer and start it anew",
     "firmware variables": "put its firmware variables on storage that all hosts see, or migrate it while it runs",
     "vTPM": "put its vTPM's state on storage that all hosts see, or migrate it while it runs",
 }

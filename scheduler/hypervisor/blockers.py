@@ -43,7 +43,9 @@ def find_blockers(root: ET.Element, shared: SharedStorage, *, running: bool) -> 
                 found.extend(look(device, shared))
     if root.find("launchSecurity") is not None:
         found.append("encrypted guest memory (launchSecurity)")
-    if not running:
+    if running:
+        found.extend(_bound_clock(root))
+    else:
         found.extend(_left_behind(root, shared))
     return tuple(found)
 
@@ -149,6 +151,13 @@ _LOOK: dict[str, Callable[[ET.Element, SharedStorage], Iterator[str]]] = {
     "serial": _character,
     "parallel": _character,
 }
+
+
+def _bound_clock(root: ET.Element) -> Iterator[str]:
+    """A guest that was promised a steady TSC needs one of the same frequency wherever it goes."""
+    promised = root.find("cpu/feature[@name='invtsc'][@policy='require']") is not None
+    if promised and root.find("clock/timer[@name='tsc'][@frequency]") is None:
+        yield "CPU feature invtsc without a TSC frequency (clock/timer)"
 
 
 def _left_behind(root: ET.Element, shared: SharedStorage) -> Iterator[str]:

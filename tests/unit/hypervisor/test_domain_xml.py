@@ -193,6 +193,15 @@ def test_firmware_variables_and_vtpm_hold_a_stopped_vm_only():
     assert read_facts(xml, everything, running=False).blockers == ()
 
 
+def test_a_running_guest_with_a_steady_tsc_needs_a_named_frequency():
+    steady = "<cpu mode='custom'><model>Haswell</model><feature policy='require' name='invtsc'/></cpu>"
+    named = "<clock><timer name='tsc' frequency='2600000000'/></clock>"
+    assert blockers(domain(rest=steady)) == ("CPU feature invtsc without a TSC frequency (clock/timer)",)
+    assert blockers(domain(rest=steady + named)) == ()
+    assert blockers(domain(rest=steady), running=False) == ()
+    assert blockers(domain(rest=steady.replace("require", "disable"))) == ()
+
+
 def test_encrypted_guests_stay():
     assert blockers(domain(rest="<launchSecurity type='sev'/>")) == ("encrypted guest memory (launchSecurity)",)
 
