@@ -1,5 +1,7 @@
 """The cluster as it is: hosts, VMs, why a VM may be where, and taking hosts in and out of use."""
 
+from pathlib import Path
+
 import click
 
 from .client import Record, at
@@ -92,9 +94,16 @@ def _vm_note(vm: Record) -> str:
 @click.command()
 @click.argument("vm")
 @click.option("--host", help="Only about this host.")
+@click.option("--snapshot", type=click.Path(path_type=Path), help="Decide on this snapshot, without a daemon.")
 @live
-def explain(session: Session, vm: str, host: str | None) -> None:
-    """Say why a VM may or may not be on each host."""
+def explain(session: Session, vm: str, host: str | None, snapshot: Path | None) -> None:
+    """Say why a VM may or may not be on each host, and what would have to change."""
+    if snapshot is not None:
+        from .offline import explained
+
+        offline = explained(snapshot, vm, host)
+        session.show(offline, lambda: _show_verdicts(offline))
+        return
     answer = session.api.get(at("vms", vm, "explain"), host=host)
     session.show(answer, lambda: _show_verdicts(answer))
 
@@ -104,13 +113,14 @@ def _show_verdicts(answer: Record) -> None:
 
     say(f"{answer['vm']} is on {answer['host']}" if answer["host"] else f"{answer['vm']} is on no host")
     table(
-        ("HOST", "MAY BE THERE", ">SCORE", "WHY NOT"),
+        ("HOST", "MAY BE THERE", ">SCORE", "WHY NOT", "WOULD FIT IF"),
         [
             (
                 verdict["host"],
                 "yes" if verdict["allowed"] else "no",
                 "" if verdict["score"] is None else f"{verdict['score']:.3f}",
                 reasons(verdict["reasons"]),
+                " and ".join(str(change["text"]) for change in verdict.get("changes", ())),
             )
             for verdict in answer["verdicts"]
         ],

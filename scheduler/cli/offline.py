@@ -176,6 +176,30 @@ def place_offline(
     return 0 if all(placement.host is not None for placement in placements) else NO_ANSWER
 
 
+def explained(snapshot_path: Path, name: str, host: str | None) -> dict[str, Any]:
+    """For each host of a snapshot (or `host`) whether the VM may be there, as the daemon's API tells it."""
+    from ..planner.verdict import verdicts
+
+    snapshot = _read_snapshot(snapshot_path)
+    try:
+        vm = snapshot.vm(name)
+    except KeyError:
+        raise BadInputError(f"{snapshot_path}: {name!r} is not one VM of the snapshot") from None
+    if host is not None and host not in {known.name for known in snapshot.hosts}:
+        raise BadInputError(f"--host: {host!r} is not among the hosts")
+    told = [
+        {
+            "host": one.host,
+            "allowed": one.allowed,
+            "score": one.score,
+            "reasons": [reason.as_dict() for reason in one.reasons],
+            "changes": [change.as_dict() for change in one.changes],
+        }
+        for one in verdicts(snapshot, vm, PlannerSettings(), host)
+    ]
+    return {"vm": vm.name, "host": vm.host, "verdicts": told}
+
+
 def _refuse_unusable(snapshot: "Snapshot", vms: list["Vm"]) -> None:
     hosts = {host.name for host in snapshot.hosts}
     seen: set[str] = set()

@@ -30,9 +30,10 @@ from ..operations.records import (
 )
 from ..operations.rehearsal import Rehearsal
 from ..planner.cost import predict
-from ..planner.placement import Refusal, check_move, choose_destination, place
+from ..planner.placement import Refusal, check_move, choose_destination
 from ..planner.settings import PlannerSettings
-from ..web.control import ControlError, HostStatus, Notice, Status, Verdict
+from ..planner.verdict import Verdict, verdicts
+from ..web.control import ControlError, HostStatus, Notice, Status
 from . import matrix
 from .cycle import Cycle
 from .hosts import host_status
@@ -142,17 +143,11 @@ class Service:
         return self._rooms.view.snapshot()
 
     def verdicts(self, vm: str, host: str | None) -> list[Verdict]:
-        """Where the VM may be, best first, then where it may not and why."""
+        """Where the VM may be, best first, then where it may not, why, and what would have to change."""
         snapshot = self.snapshot()
         found = one(snapshot, vm)
         known_host(snapshot, host)
-        settings = self._rooms.configured.planner
-        placement = (
-            choose_destination(snapshot, found, settings) if found.active else place(snapshot, (found,), settings)[0]
-        )
-        verdicts = [Verdict(host=r.host, allowed=True, score=r.score, reasons=()) for r in placement.ranking]
-        verdicts += [Verdict(host=r.host, allowed=False, score=None, reasons=r.reasons) for r in placement.refused]
-        return [verdict for verdict in verdicts if host in {None, verdict.host}]
+        return verdicts(snapshot, found, self._rooms.configured.planner, host)
 
     async def matrix(self, vm: str | None) -> Matrix:
         """What can move where, by the hosts' own answers, asked now."""

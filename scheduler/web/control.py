@@ -8,6 +8,7 @@ from ..cluster.matrix import Baseline, Matrix
 from ..cluster.model import Snapshot
 from ..cluster.reason import Reason
 from ..operations.records import Decision, MigrationRecord, PlacementRecord, Recommendation
+from ..planner.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,16 +63,6 @@ class Status:
     """Why the last reload was refused; empty when the file in force is the one on disk."""
     hosts_down: dict[str, str] = field(default_factory=dict)
     """The hosts that are not up, by name, and why: they take part in nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """Whether a VM may be on a host: no reasons means yes."""
-
-    host: str
-    allowed: bool
-    score: float | None
-    reasons: tuple[Reason, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

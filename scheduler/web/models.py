@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from ..cluster.model import Vm
 from ..cluster.reason import Reason
 from ..operations.records import Decision, MigrationRecord, PlacementRecord, Recommendation
-from .control import HostStatus, Verdict
+from ..planner.verdict import Verdict
+from .control import HostStatus
 
 RecordId = Annotated[int, Field(ge=1, le=2**63 - 1)]
 """The number of a migration or recommendation; SQLite holds no larger one."""

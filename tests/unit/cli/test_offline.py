@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from scheduler.cli import offline
+from scheduler.cli.main import main
 from scheduler.cluster.codec import dump_snapshot
 from scheduler.cluster.model import Snapshot
 from tests.unit.clusters import cluster, host, vm
@@ -185,3 +186,16 @@ def test_weights_that_cannot_be_are_refused_with_what_is_allowed(snapshot_file: 
         ["--snapshot", str(snapshot_file), "--objective", "spread", "--weights", "vcpus=1", "--max-gib", "1"],
     )
     assert right.exit_code == 0
+
+
+def test_explain_works_on_a_snapshot(snapshot_file: Path) -> None:
+    def explain(*arguments: object) -> Result:
+        return CliRunner().invoke(main, ["explain", *map(str, arguments)])
+
+    vm = json.loads(snapshot_file.read_text(encoding="utf-8"))["vms"][0]["name"]
+    told = json.loads(explain(vm, "--snapshot", snapshot_file, "--json").stdout)
+    assert told["vm"] == vm
+    assert all(one["allowed"] or one["reasons"] for one in told["verdicts"])
+    assert "WOULD FIT IF" in explain(vm, "--snapshot", snapshot_file).stdout
+    assert explain("nobody", "--snapshot", snapshot_file).exit_code == 2
+    assert explain(vm, "--snapshot", snapshot_file, "--host", "nowhere").exit_code == 2

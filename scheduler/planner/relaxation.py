@@ -1,0 +1,155 @@
+"""Relaxation: all that would have to change for a host to take a VM, found by changing it and asking the filters again.
+
+What is cheapest to change comes first: a rule is a line in the config, a device or a CPU may be a purchase.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from ..cluster.reason import Reason
+from ..filters import (
+    affinity,
+    already_defined,
+    anti_affinity,
+    cpu_features,
+    devices,
+    domain_type,
+    host_state,
+    machine_type,
+    memory,
+    networks,
+    pins,
+    registry,
+    stale,
+    storage,
+)
+from ..filters.view import Memberships, Need, View
+
+COST_ORDER: Final = (
+    stale.CODE,
+    pins.CODE,
+    anti_affinity.CODE,
+    affinity.CODE,
+    host_state.CODE,
+    already_defined.CODE,
+    memory.CODE,
+    networks.CODE,
+    storage.CODE,
+    machine_type.CODE,
+    cpu_features.CODE_UNKNOWN,
+    cpu_features.CODE,
+    domain_type.CODE,
+    "hypervisor_older",
+    devices.CODE,
+)
+"""From what is changed most easily to what is hardest to change; a code that is not here is harder still."""
+
+_Relax = Callable[[View, Need, int], tuple[View, Need, str]]
+
+
+def changes(view: View, need: Need, host: int) -> tuple[Reason, ...]:
+    """All that has to change before `host` takes `need`, the cheapest first; empty when it does already.
+
+    Each is named after the filter that refuses. After all of them every filter was asked again and allows it; where a
+    filter has nothing that could be changed, its refusal stands in for the change.
+    """
+    found: list[Reason] = []
+    for rule in registry.FILTERS:
+        while not rule.mask(view, need)[host]:
+            refusal = rule.reason(view, need, host)
+            relax = _RELAX.get(rule.CODE)
+            if relax is None:
+                found.append(refusal)
+                break
+            view, need, text = relax(view, need, host)
+            found.append(Reason(refusal.code, text or refusal.text, **refusal.details))
+    return tuple(sorted(found, key=lambda change: _rank(change.code)))
+
+
+def cost(needed: tuple[Reason, ...]) -> tuple[list[int], int]:
+    """How dear changes are together: the dearest counts first, then the next; then the memory that is short."""
+    ranks = sorted((_rank(change.code) for change in needed), reverse=True)
+    short = [change.details.get("short_mib", 0) for change in needed]
+    return ranks, sum(one for one in short if isinstance(one, int))
+
+
+def _rank(code: str) -> int:
+    return COST_ORDER.index(code) if code in COST_ORDER else len(COST_ORDER)
+
+
+def _up(view: View, need: Need, host: int) -> tuple[View, Need, str]:
+    changed = view.copy()
+    changed.up = view.up.copy()
+    changed.up[host] = True
+    return changed, need, f"{view.hosts[host].name} were up and in service"
+
+
+def _fresh(view: View, need: Need, host: int) -> tuple[View, Need, str]:
+    changed = view.copy()
+    changed.stale = view.stale.copy()
+    changed.stale[host] = False
+    return changed, need, f"fresh figures of {view.hosts[host].name} were there"
+
+
+def _more_memory(view: View, need: Need, host: int) -> tuple[View, Need, str]:
+    short_mib = memory.reason(view, need, host).details["short_mib"]
+    assert isinstance(short_mib, int)  # noqa: S101 - the filter says so
+    text = f"{view.hosts[host].name} had {short_mib:,} MiB more free"
+    return view, replace(need, memory_mib=need.memory_mib - short_mib), text
+
+
+def _soft_pin(view: View, need: Need, host: int) -> tuple[View, Need, str]:
+    pin = next(pin for pin in need.groups.pins if not pin.allows(view.hosts[host].name))
+    others = tuple(other for other in need.groups.pins if other is not pin)
+    text = f"the pin of {pin.vm} to {', '.join(pin.hosts)} were soft"
+    return view, _with_groups(need, replace(need.groups, pins=others)), text
+
+
+def _soft_anti_affinity(view: View, need: Need, host: int) -> tuple[View, Need, str]:
+    kept = need.groups.anti_affinity
+    for group in kept:
+        alone = _with_groups(need, replace(need.groups, anti_affinity=(group,)))
+        if not anti_affinity.mask(view, alone)[host]:
+            kept = tuple(other for other in kept if other != group)
+            text = f"the anti-affinity of {', '.join(view.anti_affinity[group].vms)} were soft"
+            return view, _with_groups(need, replace(need.groups, anti_affinity=kept)), text
+    raise AssertionError("a group refuses")
+
+
+def _soft_affinity(view: View, need: Need, host: int) -> tuple[View, Need, str]:
+    for group in need.groups.affinity:
+        alone = _with_groups(need, replace(need.groups, affinity=(group,)))
+        if not affinity.mask(view, alone)[host]:
+            kept = tuple(other for other in need.groups.affinity if other != group)
+            text = f"the affinity of {', '.join(view.affinity[group].vms)} were soft"
+            return view, _with_groups(need, replace(need.groups, affinity=kept)), text
+    raise AssertionError("a group refuses")
+
+
+def _with_groups(need: Need, groups: Memberships) -> Need:
+    return replace(need, groups=groups)
+
+
+def _undefined(view: View, need: Need, host: int) -> tuple[View, Need, str]:
+    name = {view.hosts[host].name}
+    left = replace(need, defined_elsewhere=need.defined_elsewhere - name, namesakes_on=need.namesakes_on - name)
+    return view, left, f"the other definition on {view.hosts[host].name} were gone"
+
+
+def _cpu(view: View, need: Need, host: int) -> tuple[View, Need, str]:
+    text = cpu_features.reason(view, need, host).text
+    allowed = {**need.cpu_missing_on, view.hosts[host].name: frozenset[str]()}
+    return view, replace(need, cpu_missing_on=allowed), f"the VM's CPU asked for less ({text})"
+
+
+_RELAX: Final[Mapping[str, _Relax]] = {
+    host_state.CODE: _up,
+    stale.CODE: _fresh,
+    memory.CODE: _more_memory,
+    pins.CODE: _soft_pin,
+    anti_affinity.CODE: _soft_anti_affinity,
+    affinity.CODE: _soft_affinity,
+    already_defined.CODE: _undefined,
+    cpu_features.CODE: _cpu,
+}
