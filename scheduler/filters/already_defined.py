@@ -22,4 +22,4 @@ def reason(view: View, need: Need, host: int) -> Reason:
             "holds an old definition with the VM's UUID; undefine it there first",
             remedy="virsh undefine it there",
         )
-    return Reason(CODE, "has another VM of the same name", remedy="rename one of the two (virsh domrename)")
+    return Reason(CODE, "has another VM of the same name", remedy="rename one of the two: virsh domrename")

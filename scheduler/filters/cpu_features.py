@@ -12,7 +12,7 @@ from .view import BoolArray, Need, View
 
 CODE = "cpu_missing"
 CODE_UNKNOWN = "cpu_unknown"
-_REMEDY = "give it the CPU that all hosts have (matrix --baseline) and start it anew"
+_REMEDY = "give it the CPU of `matrix --baseline`, which all hosts have, and start it anew"
 
 
 def mask(view: View, need: Need) -> BoolArray:

@@ -7,12 +7,12 @@ from .view import NOWHERE, BoolArray, Need, View
 
 CODE = "not_movable"
 _REMEDIES = {
-    "CD-ROM": "eject the medium (virsh change-media --eject)",
+    "CD-ROM": "eject the medium: virsh change-media --eject",
     "disk": "put the disk on storage that all hosts see, or name its directory in shared_directories",
     "block job": "wait for the end of the block job",
-    "PCI device": "detach the device for the move (virsh detach-device)",
-    "mediated device": "detach the device for the move (virsh detach-device)",
-    "USB device": "detach the device for the move (virsh detach-device)",
+    "PCI device": "detach the device for the move: virsh detach-device",
+    "mediated device": "detach the device for the move: virsh detach-device",
+    "USB device": "detach the device for the move: virsh detach-device",
     "CPU feature invtsc": "name the host's TSC frequency in clock/timer and start it anew",
     "firmware variables": "put its firmware variables on storage that all hosts see, or migrate it while it runs",
     "vTPM": "put its vTPM's state on storage that all hosts see, or migrate it while it runs",

@@ -17,5 +17,5 @@ def mask(view: View, need: Need) -> BoolArray:  # noqa: ARG001 - every filter is
 def reason(view: View, need: Need, host: int) -> Reason:  # noqa: ARG001
     """Why `host` takes no VM now; call only where `mask` is false."""
     state = view.hosts[host].state
-    remedy = f"take {view.hosts[host].name} into use again (uncordon)" if state is HostState.MAINTENANCE else ""
+    remedy = f"take {view.hosts[host].name} into use again: uncordon" if state is HostState.MAINTENANCE else ""
     return Reason(CODE, _TEXTS[state], remedy=remedy, state=state.value)

@@ -44,7 +44,7 @@ def _remedy(view: View, need: Need, host: int, short_mib: int) -> str:
     if not large_enough:
         return ""
     least = view.vms[min(large_enough, key=lambda vm: (view.vms[vm].memory_mib, view.vms[vm].name))]
-    return f"migrate {least.name} ({least.memory_mib:,} MiB) away from there first"
+    return f"migrate {least.name}, {least.memory_mib:,} MiB, away from there first"
 
 
 def _room_mib(view: View, need: Need) -> IntArray:

@@ -23,6 +23,6 @@ def reason(view: View, need: Need, host: int) -> Reason:
     return Reason(
         CODE,
         f"has no storage pool {', '.join(missing)}",
-        remedy=f"start {', '.join(missing)} there (virsh pool-start)",
+        remedy=f"start {', '.join(missing)} there: virsh pool-start",
         missing=missing,
     )

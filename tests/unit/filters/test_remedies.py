@@ -18,12 +18,12 @@ def remedies(there: dict[str, object], moving: dict[str, object], *others: Vm) -
 @pytest.mark.parametrize(
     ("there", "moving", "expected"),
     [
-        ({"state": HostState.MAINTENANCE}, {}, {"host_state": "take b into use again (uncordon)"}),
+        ({"state": HostState.MAINTENANCE}, {}, {"host_state": "take b into use again: uncordon"}),
         ({"state": HostState.UNREACHABLE}, {}, {"host_state": ""}),
         (
             {"storage": frozenset()},
             {"storage": frozenset({"nfs"})},
-            {"storage_missing": "start nfs there (virsh pool-start)"},
+            {"storage_missing": "start nfs there: virsh pool-start"},
         ),
         (
             {"networks": frozenset()},
@@ -33,7 +33,7 @@ def remedies(there: dict[str, object], moving: dict[str, object], *others: Vm) -
         (
             {},
             {"movable": False, "blockers": ("CD-ROM sda with local medium: /a.iso", "shared memory x (shmem)")},
-            {"not_movable": "eject the medium (virsh change-media --eject)"},
+            {"not_movable": "eject the medium: virsh change-media --eject"},
         ),
         (
             {},
@@ -53,6 +53,6 @@ def test_memory_is_freed_by_the_smallest_vm_that_is_large_enough() -> None:
     ]  # fmt: skip
     there = {"memory_mib": 2048 + 4096 + 8192 + 3072 + 1024}
     assert remedies(there, {"memory_mib": 4000}, *full) == {
-        "memory_short": "migrate enough (4,096 MiB) away from there first"
+        "memory_short": "migrate enough, 4,096 MiB, away from there first"
     }
     assert remedies(there, {"memory_mib": 60000}, *full) == {"memory_short": ""}
