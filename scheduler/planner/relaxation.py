@@ -63,7 +63,7 @@ def changes(view: View, need: Need, host: int) -> tuple[Reason, ...]:
                 found.append(refusal)
                 break
             view, need, text = relax(view, need, host)
-            found.append(Reason(refusal.code, text or refusal.text, **refusal.details))
+            found.append(Reason(refusal.code, text, remedy=refusal.remedy, **refusal.details))
     return tuple(sorted(found, key=lambda change: _rank(change.code)))
 
 
