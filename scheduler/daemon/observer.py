@@ -4,7 +4,7 @@ Events are hints, looks are truth: an event only makes the next look come at onc
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -186,8 +186,13 @@ class Observer:
         if not self._snapshots:
             self._snapshots_made_at_s = now_s
         if recent_s not in self._snapshots:
-            self._snapshots[recent_s] = self._assembled(now_s, recent_s)
+            self._snapshots[recent_s] = self._assembled(now_s, recent_s, self._watches.values())
         return replace(self._snapshots[recent_s], rules=self.rules)
+
+    def snapshot_of(self, host: str) -> Snapshot:
+        """One host as last seen, with what is known of it alone; empty when it is not watched."""
+        watches = [self._watches[host]] if host in self._watches else []
+        return self._assembled(self._clock.monotonic(), self.settings.recent_s, watches)
 
     async def look(self, *hosts: str) -> None:
         """Look at these hosts now, and have the CPU questions about all guests answered by them."""
@@ -223,7 +228,7 @@ class Observer:
             self._whereabouts.forget_all_but(uuids)
             self._compatibility.forget_all_but(self._guests())
 
-    def _assembled(self, now_s: float, recent_s: float) -> Snapshot:
+    def _assembled(self, now_s: float, recent_s: float, watches: Iterable[_Watch]) -> Snapshot:
         hosts = [
             HostInput(
                 name=watch.host.name,
@@ -232,7 +237,7 @@ class Observer:
                 reserved_memory_mib=watch.host.reserved_memory_mib,
                 labels=watch.host.labels,
             )
-            for watch in self._watches.values()
+            for watch in watches
         ]
         windows = Windows(now_s=now_s, recent_s=recent_s, stale_after_s=self.settings.stale_after_s)
         taken_at = datetime.fromtimestamp(self._clock.wall(), UTC)

@@ -32,6 +32,11 @@ class View:
         await self._observer.look(*hosts)
         return self.snapshot()
 
+    async def inspect(self, host: str) -> Snapshot:
+        """That host alone, after a fresh look at it."""
+        await self._observer.look(host)
+        return self._laid_over(self._observer.snapshot_of(host))
+
     def judge_contention(self, settings: PlannerSettings) -> bool:
         """Count on for hosts that are contended by their last two looks; whether one has been for long enough.
 

@@ -22,6 +22,9 @@ class ClusterView(Protocol):
     async def refresh(self, *hosts: str) -> Snapshot:
         """Look at these hosts now. One that does not answer is unreachable in the snapshot; nothing is raised."""
 
+    async def inspect(self, host: str) -> Snapshot:
+        """Look at this host now; a snapshot of it alone, with the VMs that are there or start there."""
+
 
 Check = Callable[[Snapshot, Vm, str], tuple[Reason, ...]]
 """Why a VM may not move to a host; empty when it may."""

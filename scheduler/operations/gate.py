@@ -153,6 +153,14 @@ class Gate:
         """Somebody moved a VM without asking us: it stays where it was put for a while."""
         self.record_move(Move(uuid, source, destination, 0.0, Trigger.ADOPTED, success=True))
 
+    def reserved(self) -> list[tuple[Vm, str]]:
+        """VMs that are being started, each with its host."""
+        return [(kept.vm, kept.host) for kept in self._reservations.values()]
+
+    def booked(self) -> list[tuple[str, str]]:
+        """UUIDs of VMs that are being migrated or are about to be, each with its destination."""
+        return [(uuid, booking.destination) for uuid, booking in self._bookings.items()]
+
     def busy(self, uuid: str) -> bool:
         """Whether the VM is being started or moved, or is about to be."""
         return uuid in self._bookings or uuid in self._reservations

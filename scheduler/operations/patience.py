@@ -32,7 +32,7 @@ async def answers(clock: Clock, questions: Mapping[str, Coroutine[Any, Any, Answ
 
 async def silent(clock: Clock, view: ClusterView, hosts: Collection[str]) -> frozenset[str]:
     """Those of `hosts` that do not answer a fresh look in time."""
-    return frozenset(hosts) - (await answers(clock, {host: view.refresh(host) for host in hosts})).keys()
+    return frozenset(hosts) - (await answers(clock, {host: view.inspect(host) for host in hosts})).keys()
 
 
 def without(snapshot: Snapshot, hosts: Collection[str]) -> Snapshot:

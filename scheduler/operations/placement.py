@@ -5,16 +5,17 @@ from functools import partial
 from uuid import uuid4
 from xml.etree import ElementTree as ET
 
-from ..cluster.model import HostState, Snapshot, Vm, VmState
+from ..cluster.model import HostState, Vm, VmState
 from ..cluster.observation import DomainFacts
 from ..cluster.ports import Definition, HypervisorError, UnreachableError
 from ..cluster.reason import Reason
-from ..planner.placement import Placement, place, refused_everywhere
+from ..planner.placement import Account, Placement, Placer, check_start, refused_everywhere
 from ..planner.settings import PlannerSettings
 from . import definition as definitions
 from . import patience
 from .context import Context
 from .definition import ExistingDefinition, NewDefinition, Startable, Step
+from .desk import SHOWN_HOSTS, Desk
 from .placement_account import Course, Order
 from .placement_entry import Entry, Interrupted
 from .records import Attempt, PlacementRecord, Trigger
@@ -26,9 +27,10 @@ _STARTING = Reason("starting", "is being started already")
 class Placements:
     """Placing and starting. `settings` may be replaced."""
 
-    def __init__(self, context: Context, settings: PlannerSettings) -> None:
+    def __init__(self, context: Context, settings: PlannerSettings, desk: Desk | None = None) -> None:
         self.settings = settings
         self._context = context
+        self._desk = desk or Desk(context.view, context.gate, context.clock)
         self._starting: set[str] = set()
         """UUIDs of VMs whose start is under way, also where no room is reserved at the moment."""
         self._interrupted = Interrupted(context, self._starting)
@@ -82,6 +84,7 @@ class Placements:
     async def stop(self) -> None:
         """Let go of what is being put right; it stands in the journal for `recover`."""
         await self._interrupted.stop()
+        await self._desk.stop()
 
     async def _carry_out(
         self, vm: Vm, startable: Startable, order: Order, silent: frozenset[str] = frozenset()
@@ -107,9 +110,9 @@ class Placements:
         attempts: list[Attempt] = []
         while True:
             # Nothing is awaited from here to the reservation: two placements never take the same room.
-            snapshot = patience.without(self._context.view.snapshot(), silent)
             rehearsal = order.rehearsal
-            placement = self._decide(rehearsal.on(snapshot) if rehearsal else snapshot, vm, startable)
+            kept = self._desk.kept and rehearsal is None
+            placement = self.choose(vm, order, startable, attempts, silent)
             first = first or placement
             host = _choice(placement, startable, order, attempts)
             if host is None:
@@ -119,7 +122,8 @@ class Placements:
                 rehearsal.start(vm, host)
                 return Course(placement=first, host=host)
             self._context.gate.reserve(vm, host)
-            if hanging := await self._hanging(vm, host):
+            hanging = await self._hanging(vm, host)
+            if hanging or (kept and await self._outdated(vm, host)):
                 silent |= hanging
                 first = None
                 continue
@@ -134,14 +138,47 @@ class Placements:
             # A look in the middle of the attempt has shown a definition that is gone: it is no namesake, no old one.
             await self._context.view.refresh(*touched)
 
-    def _decide(self, snapshot: Snapshot, vm: Vm, startable: Startable) -> Placement:
-        if isinstance(startable, NewDefinition) and (clash := _clash(snapshot, vm)):
-            return refused_everywhere(vm, snapshot.hosts, clash)
-        current = next((known for known in snapshot.vms if known.uuid == vm.uuid), vm)
-        if vm.host in {host.name for host in snapshot.hosts if host.state is HostState.UNREACHABLE}:
+    def choose(
+        self,
+        vm: Vm,
+        order: Order,
+        startable: Startable,
+        attempts: Sequence[Attempt] = (),
+        silent: frozenset[str] = frozenset(),
+    ) -> Placement:
+        """The hosts that can take `vm` now, best first, none of the `silent` ones; nothing is reserved."""
+        placer = self._placer(order.rehearsal, silent)
+        hosts, known = placer.load.view.hosts, placer.known(vm)
+        if isinstance(startable, NewDefinition) and known is not None:
+            return refused_everywhere(vm, hosts, _clash(known, vm))
+        if vm.host in {host.name for host in hosts if host.state is HostState.UNREACHABLE}:
             text = f"the libvirt of {vm.host}, where it is defined, does not answer"
-            return refused_everywhere(vm, snapshot.hosts, Reason("source_unreachable", text))
-        return place(snapshot, (current,), self.settings)[0]
+            return refused_everywhere(vm, hosts, Reason("source_unreachable", text))
+        current = known if known is not None and known.uuid == vm.uuid else vm
+        named = frozenset(host for host in (order.host, startable.bound_to) if host is not None)
+        return placer.choose(current, Account(best=SHOWN_HOSTS + len(attempts), hosts=named))
+
+    def _placer(self, rehearsal: Rehearsal | None, silent: frozenset[str]) -> Placer:
+        if rehearsal is None and not silent:
+            return self._desk.placer(self.settings)
+        snapshot = patience.without(self._context.view.snapshot(), silent)
+        return Placer(rehearsal.on(snapshot) if rehearsal else snapshot, self.settings)
+
+    async def _outdated(self, vm: Vm, host: str) -> bool:
+        """Whether a fresh look at `host`, where room is reserved, shows that it cannot take `vm` after all."""
+        try:
+            against = check_start(await self._context.view.inspect(host), vm, host)
+        except BaseException:
+            self._give_up(vm)
+            raise
+        if against:
+            self._give_up(vm)
+        return bool(against)
+
+    def _give_up(self, vm: Vm) -> None:
+        """Its room is free again, and the desk does not know that."""
+        self._context.gate.release(vm.uuid)
+        self._desk.forget()
 
     async def _hanging(self, vm: Vm, host: str) -> frozenset[str]:
         """Those that do not answer of the host that was chosen and the one that has the definition."""
@@ -149,10 +186,10 @@ class Placements:
             context = self._context
             hanging = await patience.silent(context.clock, context.view, {host, vm.host or host})
         except BaseException:
-            self._context.gate.release(vm.uuid)
+            self._give_up(vm)
             raise
         if hanging:
-            self._context.gate.release(vm.uuid)
+            self._give_up(vm)
         return hanging
 
     async def _attempt(self, vm: Vm, startable: Startable, host: str, step: Step) -> HypervisorError | None:
@@ -165,10 +202,10 @@ class Placements:
             gate.confirm(vm.uuid)
             return error
         except HypervisorError as error:
-            gate.release(vm.uuid)
+            self._give_up(vm)
             return error
         except BaseException:
-            gate.release(vm.uuid)
+            self._give_up(vm)
             raise
         gate.confirm(vm.uuid)
         await self._context.view.refresh(host)
@@ -212,13 +249,10 @@ def _choice(placement: Placement, startable: Startable, order: Order, attempts: 
     return allowed[0] if allowed else None
 
 
-def _clash(snapshot: Snapshot, vm: Vm) -> Reason | None:
+def _clash(known: Vm, vm: Vm) -> Reason:
     """A new VM must not take a UUID or a name: two VMs of one name could never share a host."""
-    for known in snapshot.vms:
-        if vm.uuid == known.uuid or vm.name == known.name:
-            what = "UUID" if vm.uuid == known.uuid else "name"
-            return Reason("already_defined", f"a VM of that {what} is on {known.host}: {known.name}", host=known.host)
-    return None
+    what = "UUID" if vm.uuid == known.uuid else "name"
+    return Reason("already_defined", f"a VM of that {what} is on {known.host}: {known.name}", host=known.host)
 
 
 async def _put_back(startable: Startable) -> str:

@@ -165,6 +165,14 @@ class Load:
         self.flavours[self._flavour(vm)] -= 1
         self.view.stop(vm)
 
+    def depart(self, vm: int, host: int) -> None:
+        """That running VM is on its way to `host`: its demand counts there, its room in the view on both."""
+        for place, sign in ((int(self.view.vm_host[vm]), -1), (host, 1)):
+            self.host_vcpus[place] += sign * self.vcpus[vm]
+            self.host_demand[place] += sign * self.demand[vm]
+            self.host_excess_squared[place] += sign * self.excess_squared[vm]
+        self.view.hold(vm, host)
+
     def expect(self) -> None:
         """Count what is expected of running VMs of unknown demand: right for placing, never evidence of contention."""
         for vm in np.flatnonzero(self.view.active & ~self.counted):
@@ -182,7 +190,7 @@ class Load:
         self.vcpus = np.append(self.vcpus, float(vm.vcpus))
         self.demand = np.append(self.demand, demand)
         self.high = np.append(self.high, max(demand, vm.cpu_demand_high_cores or 0.0))
-        self.excess_squared = (self.high - self.demand) ** 2
+        self.excess_squared = np.append(self.excess_squared, (self.high[-1] - demand) ** 2)
         self._soft = None
         index = self.view.add(vm)
         self.importance = np.append(self.importance, PRIORITY_WEIGHTS[int(self.view.priority[index])])

@@ -106,23 +106,61 @@ class Placer:
     def __init__(self, snapshot: Snapshot, settings: PlannerSettings) -> None:
         self.load = Load(View(canonical(snapshot)), settings)
         self.load.expect()
-        self._places = {vm.uuid: place for place, vm in enumerate(self.load.view.vms)}
+        vms = self.load.view.vms
+        self._places = {vm.uuid: place for place, vm in enumerate(vms)}
+        self._listed = dict(self._places)
+        """Those of the snapshot; `_places` has what was described since as well."""
+        self._by_name = {vm.name: vm for vm in vms}
+        self._coming = {(vm.uuid, vm.destination) for vm in vms if vm.destination is not None}
 
     def place(self, vm: Vm, account: Account = EVERYTHING) -> Placement:
         """A host for `vm`, which then runs there. One that the snapshot has as stopped is started, another is new.
 
         A VM that already runs is refused by every host.
         """
-        view, known = self.load.view, self._places.get(vm.uuid)
-        if known is not None and view.active[known]:
-            there = view.hosts[int(view.vm_host[known])].name
-            return refused_everywhere(vm, view.hosts, Reason(CODE_RUNNING, f"already runs on {there}"))
-        self._places[vm.uuid] = place = self.load.add(replace(vm, state=VmState.STOPPED, destination=None))
-        placement = _choose(self.load, place, account)
-        if placement.host is None:
-            return replace(placement, moves_first=self._moves_first(place))
-        self.load.move(place, view.host_index[placement.host])
+        placement = self.choose(vm, account)
+        if placement.host is not None:
+            self.start(vm, placement.host)
         return placement
+
+    def choose(self, vm: Vm, account: Account = EVERYTHING) -> Placement:
+        """The same, and nothing runs there yet."""
+        view, place = self.load.view, self._place_of(vm)
+        if view.active[place]:
+            there = view.hosts[int(view.vm_host[place])].name
+            return refused_everywhere(vm, view.hosts, Reason(CODE_RUNNING, f"already runs on {there}"))
+        placement = _choose(self.load, place, account)
+        return placement if placement.host is not None else replace(placement, moves_first=self._moves_first(place))
+
+    def start(self, vm: Vm, host: str) -> None:
+        """`vm` runs on `host`, unless it is known to run already or `host` is no host here."""
+        view, place = self.load.view, self._places.get(vm.uuid)
+        if place is None:
+            place = self._place_of(vm)
+        if not view.active[place] and host in view.host_index:
+            self.load.move(place, view.host_index[host])
+            self._by_name[vm.name] = replace(vm, host=host)
+
+    def expect(self, uuid: str, destination: str) -> None:
+        """That running VM is on its way to `destination`, and the snapshot may not know it."""
+        view, place = self.load.view, self._places.get(uuid)
+        if place is None or (uuid, destination) in self._coming or destination not in view.host_index:
+            return
+        self._coming.add((uuid, destination))
+        if view.active[place] and view.hosts[int(view.vm_host[place])].name != destination:
+            self.load.depart(place, view.host_index[destination])
+
+    def known(self, vm: Vm) -> Vm | None:
+        """The VM here that has the UUID of `vm` or, failing that, its name."""
+        place = self._listed.get(vm.uuid)
+        return self._by_name.get(vm.name) if place is None else self.load.view.vms[place]
+
+    def _place_of(self, vm: Vm) -> int:
+        """Its index; a VM that is not running is taken as it is described now."""
+        place = self._places.get(vm.uuid)
+        if place is None or (not self.load.view.active[place] and self.load.view.vms[place] is not vm):
+            place = self._places[vm.uuid] = self.load.add(replace(vm, state=VmState.STOPPED, destination=None))
+        return place
 
     def stop(self, uuid: str) -> None:
         """That running VM has ended, or was not started after all: its room is free again."""
@@ -186,6 +224,19 @@ def check_moves(snapshot: Snapshot, vm: Vm, settings: PlannerSettings | None = N
     return {view.hosts[host].name: (*against, *reasons) for host, reasons in refusals.items()}
 
 
+def check_start(seen: Snapshot, vm: Vm, host: str) -> tuple[Reason, ...]:
+    """Everything that speaks against starting `vm` on `host`, by a look at that host alone; empty when it can be done.
+
+    Room that is already reserved for this very start does not count against it. Rules that span hosts are judged by
+    what is on this one. KeyError when it is not there.
+    """
+    others = tuple(known for known in seen.vms if known.uuid != vm.uuid)
+    home = vm.host if vm.host == host else None
+    starting = replace(vm, host=home, state=VmState.STOPPED, destination=None)
+    view = View(replace(seen, vms=(*others, starting)))
+    return registry.reasons(view, view.need(len(others)), view.host_index[host])
+
+
 def _choose(load: Load, vm: int, account: Account = EVERYTHING, *, leave: bool = False) -> Placement:
     view = load.view
     need = view.need(vm)
@@ -224,6 +275,8 @@ def _ranking(load: Load, vm: int, mask: BoolArray, account: Account) -> tuple[Ra
 def _nearest(view: View, need: Need, refusing: BoolArray, account: Account) -> BoolArray:
     """Of the `refusing` hosts those to tell of: first those that only lack room, then by free memory."""
     hosts = np.flatnonzero(refusing)
+    if account.best is None or len(hosts) <= account.best:
+        return refusing
     allowed = registry.static(view, need)[hosts]
     told = np.zeros(len(view.hosts), dtype=bool)
     told[account.of(hosts[np.lexsort((-view.free_memory_mib[hosts], ~allowed))], view)] = True

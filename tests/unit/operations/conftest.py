@@ -1,7 +1,7 @@
 """A small cluster in memory with everything that acts on it, on a clock that tests move."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -42,14 +42,21 @@ class Picture:
         self._lost: set[str] = set()
 
     def snapshot(self) -> Snapshot:
+        return self._of(self._looks)
+
+    async def inspect(self, host: str) -> Snapshot:
+        await self.refresh(host)
+        return self._of([host])
+
+    def _of(self, names: Iterable[str]) -> Snapshot:
         hosts = [
             HostInput(
                 name=name,
-                reachable=look is not None and name not in self._lost,
-                observation=look,
+                reachable=self._looks[name] is not None and name not in self._lost,
+                observation=self._looks[name],
                 cordoned=name in self.cordoned(),
             )
-            for name, look in self._looks.items()
+            for name in names
         ]
         windows = Windows(now_s=self._clock.monotonic(), stale_after_s=1e9)
         taken_at = datetime.fromtimestamp(self._clock.wall(), UTC)
