@@ -22,10 +22,10 @@ except ImportError:  # a checkout in which it was not built
 else:
     COMPILED = True
 
-_LEAST_PROPOSALS: Final = 200_000
+_LEAST_PROPOSALS: Final = 500_000
 _MOST_PROPOSALS: Final = (1_000_000, 3_000_000)
 """A tenth and a third of a second; beyond the first only with so many moves that each needs its share of them."""
-_PROPOSALS_PER_MOVE: Final = (100_000, 10_000)
+_PROPOSALS_PER_MOVE: Final = (200_000, 10_000)
 """Of the first where a tenth of the VMs or more moves: among fewer, moves seldom stand in each other's way."""
 _SEED: Final = 88172645463325252
 _HEAT: Final = (1.0, 0.001)
@@ -33,7 +33,7 @@ _HEAT: Final = (1.0, 0.001)
 
 
 def annealed(
-    start: Load, found: Load, movable: BoolArray, ceiling: FloatArray, price: FloatArray, most: int
+    start: Load, found: Load, movable: BoolArray, ceiling: FloatArray, price: FloatArray, *, most: int, effort: int
 ) -> IntArray | None:
     """The host of every VM, at most `most` elsewhere than in `start`; None where the kernel is not compiled.
 
@@ -54,7 +54,7 @@ def annealed(
         where,
         *_hosts(found, ceiling, hosts),
         most=most,
-        proposals=_proposals(most, len(vms)),
+        proposals=effort * _proposals(most, len(vms)),
         heat=(gain / most * hottest, gain / most * coldest),
         seed=_SEED,
     )

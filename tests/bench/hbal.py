@@ -21,7 +21,8 @@ _MOVE = re.compile(r"^\s*\d+\.\s+(\S+)\s+(\S+)\s+=>\s+(\S+)\s", re.MULTILINE)
 class Balanced:
     """What hbal did."""
 
-    moves: int
+    steps: tuple[tuple[str, str], ...]
+    """The VM and where it goes, in order; a VM may come more than once."""
     after: Snapshot
     seconds: float
     command: str
@@ -40,9 +41,10 @@ def balance(snapshot: Snapshot, directory: Path, *, moves: int = -1) -> Balanced
     shown = run(command, capture_output=True, text=True, check=True).stdout
     seconds = time.perf_counter() - began
     found = _MOVE.findall(shown)
-    hosts = {name: destination.split(":")[0] for name, _, destination in found}
+    steps = tuple((name, destination.split(":")[0]) for name, _, destination in found)
+    hosts = dict(steps)
     vms = tuple(replace(vm, host=hosts.get(vm.name, vm.host)) for vm in snapshot.vms)
-    return Balanced(len(found), replace(snapshot, vms=vms), seconds, " ".join(command))
+    return Balanced(steps, replace(snapshot, vms=vms), seconds, " ".join(command))
 
 
 def _cluster(snapshot: Snapshot) -> str:
