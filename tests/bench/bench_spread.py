@@ -76,7 +76,7 @@ def test_beside_hbal(tmp_path: Path) -> None:
             f"{ours / target - 1:+.0%}", fewest, f"{fewest / most - 1:+.0%}", f"{ran.cpu_seconds:.2f}",
             f"{_fullest_cpu(snapshot, steps):.0%}", f"{theirs.seconds / ran.cpu_seconds:.0f}x",
         )  # fmt: skip
-        assert ours <= target
+        assert ours <= target + 1e-6  # rounded in the output
         assert _fullest_cpu(snapshot, steps) <= max(1.0, _fullest_cpu(snapshot, ()))
     table.add(*[""] * 8, "mean", f"{-np.mean(better):+.0%}", *[""] * 5)
     table.show()
