@@ -28,6 +28,7 @@ check: $(READY) ## Style, types and the laws of the house.
 	@$(VENV)/bin/lint-imports
 
 bench: $(READY) ## How fast decisions are.
+	@$(VENV)/bin/pip install --quiet --group bench
 	@$(VENV)/bin/pytest tests/bench --override-ini=python_files='bench_*.py test_*.py' -s
 
 lab-up: $(READY) ## The lab's cluster, to try things on; prints the path of its config.

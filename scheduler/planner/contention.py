@@ -1,9 +1,11 @@
 """The objective `contention`: act only where VMs wait for CPU or memory is short, and leave the rest alone.
 
-A contended host gives VMs to hosts that stay below the limit even at the VMs' high demand; no contended host receives.
-Of all moves that repay their cost, the one that relieves most per second of migration comes first.
+A contended host gives VMs to hosts that stay below the limit even at the VMs' high demand; it receives none but in
+exchange for more. Of all moves that repay their cost, the one that relieves most per second of migration comes first.
+Where such moves are not enough, or there may be only few, the search goes on (see `relief`).
 """
 
+from itertools import combinations
 from typing import Final
 
 import numpy as np
@@ -11,21 +13,23 @@ import numpy as np
 from ..cluster.reason import Reason
 from ..filters import registry
 from ..filters.view import BoolArray, IntArray
-from .cost import predict
+from . import shortage
+from .change import LEAST_GAIN
+from .exchange import destinations
 from .explanation import CODE_CPU_SHORT, named, refusals
-from .load import FloatArray, Load
-from .objective import Budget, Move, Stuck, Term, descend
+from .load import Load
+from .objective import Budget, Move, Stuck, Term
+from .relief import Costs, Relief, Task
 from .settings import PlannerSettings
 
 CODE_NOT_NOW = "not_now"
 CODE_NOT_HELD = "not_held_yet"
 CODE_LIMIT = "limit_reached"
 CODE_NO_GAIN = "no_gain"
+CODE_MAKES_ROOM = "makes_room"
 
-RELIEVED_RATIO: Final = 0.5
-"""A host is relieved of waiting to this part of `cpu_wait_ratio_limit`, so that noise does not make it wait again."""
-MEMORY_WEIGHT: Final = 10.0
-"""A GiB that a host does not have is as bad as this many cores that VMs wait for: it swaps, or kills a guest."""
+_REVISIONS: Final = 50
+"""How often a plan of few moves is built anew without one or two of them; less often with more than 200 VMs."""
 
 
 class Contention:
@@ -33,28 +37,19 @@ class Contention:
 
     def __init__(self, load: Load, settings: PlannerSettings) -> None:
         self._settings = settings
-        costs = [predict(vm, settings) for vm in load.view.vms]
-        self._seconds: FloatArray = load.importance * [cost.seconds for cost in costs]
-        self._core_seconds: FloatArray = load.importance * [cost.core_seconds for cost in costs]
-        self._waiting_at_first = load.waiting()
+        self._costs = Costs(load)
         self._given_up: BoolArray = np.zeros(len(load.view.hosts), dtype=bool)
 
     def terms(self, load: Load) -> tuple[Term, ...]:
-        """Demand above what hosts can give, and memory that they do not have."""
-        return (
-            Term(name="cpu_waiting", weight=1.0, unit="cores", value=float(load.waiting() @ load.host_importance())),
-            Term(name="memory_short", weight=MEMORY_WEIGHT, unit="GiB", value=float(load.memory_short_gib().sum())),
-        )
+        """Demand above what hosts can give, now and at high demand, and memory that they do not have."""
+        return shortage.terms(load)
 
     def search(self, load: Load, movable: BoolArray, budget: Budget) -> list[Move]:
         """Relieve each contended host that can be relieved by the minimum gain, and touch no other."""
         relieve = load.to_relieve.copy()
         while True:
-            trial = load.copy()
-            rows = np.zeros_like(movable)
-            rows[load.rows_of(relieve)] = True
-            moves = descend(self._best_move, trial, movable & rows, budget)
-            too_little = self._too_little(load, trial, moves)
+            moves = self._relieved(load, movable, relieve, budget)
+            too_little = self._too_little(load, moves)
             if not too_little.any():
                 break
             # What such a host gave took room that others may use: search once more without it.
@@ -64,9 +59,49 @@ class Contention:
             load.move(move.vm, move.destination)
         return moves
 
+    def _relieved(self, load: Load, movable: BoolArray, relieve: BoolArray, budget: Budget) -> list[Move]:
+        """The moves of the search that leaves the lowest bill: the cheapest, where these are enough."""
+        task = Task(movable=movable, relieve=relieve, budget=budget, costs=self._costs)
+        cheapest = Relief(load, task).descend(per_second=True)
+        if not len(cheapest.leavers()[0]):
+            return self._sequence(load, cheapest) or []
+        tried = [cheapest, cheapest.twin().improve()]
+        tried.append(Relief(load, task).descend(per_second=False).improve())
+        tried += [Relief(load, task).build(triples=triples).improve() for triples in (False, True)]
+        if budget.moves is not None:
+            tried.append(_revised(min(tried, key=Relief.bill), budget))
+        for one in sorted(tried, key=Relief.bill):
+            moves = self._sequence(load, one)
+            if moves is not None:
+                return moves
+        return []
+
+    def _sequence(self, load: Load, relief: Relief) -> list[Move] | None:
+        """The moves of `relief` in an order in which each is possible after those before; None when there is none."""
+        trial, targets, moves = load.copy(), relief.load.view.vm_host, list[Move]()
+        pending = np.flatnonzero(relief.away)
+        goes = [(load.view.vms[vm].name, int(targets[vm])) for vm in pending]
+        while len(pending):
+            hosts = targets[pending]
+            high = trial.high_with(pending)[np.arange(len(pending)), hosts] <= trial.room[hosts]
+            possible = _possible(trial, pending, hosts)
+            rate = shortage.relief(trial, pending) / self._costs.seconds[pending]
+            order = np.lexsort((-rate, ~high, ~possible))
+            if not possible[order[0]]:
+                return None
+            vm = int(pending[order[0]])
+            pending = np.delete(pending, order[0])
+            newcomers = [name for name, target in goes if target == trial.view.vm_host[vm]]
+            reason, before = _reason(trial, vm, newcomers), shortage.of_hosts(trial).sum()
+            source, destination = int(trial.view.vm_host[vm]), int(targets[vm])
+            trial.move(vm, destination)
+            gain = float(before - shortage.of_hosts(trial).sum())
+            moves.append(Move(vm=vm, source=source, destination=destination, gain=gain, reason=reason))
+        return moves
+
     def stuck(self, load: Load, blocked: list[Reason | None]) -> Stuck:
         """The VMs of hosts that are still contended, each with what keeps it there."""
-        contended = load.contended & (load.waiting() + load.memory_short_gib() > 0)
+        contended = (load.contended | load.expected & load.to_relieve) & (shortage.of_hosts(load) > 0)
         return [(int(vm), self._why_not(load, int(vm), blocked[vm])) for vm in load.rows_of(contended)]
 
     def _why_not(self, load: Load, vm: int, blocked: Reason | None) -> tuple[Reason, ...]:
@@ -77,10 +112,10 @@ class Contention:
             since, hold = load.view.hosts[host].contended_seconds or 0.0, self._settings.hold_seconds
             return (Reason(CODE_NOT_HELD, f"short for {since:.0f} s, acted on after {hold:.0f} s"),)
         rows = np.array([vm])
-        if self.destinations(load, rows).any():
+        if destinations(load, rows).any():
             if self._given_up[host]:
                 return (Reason(CODE_NO_GAIN, "all that can leave its host relieves less than the minimum gain"),)
-            if self._net(rows, self._gain(load, rows))[0] <= 0:
+            if self._worth(load, vm) <= 0:
                 return (Reason(CODE_NO_GAIN, "moving it relieves less than it costs"),)
             return (Reason(CODE_LIMIT, "comes after the limit of this plan"),)
         refused = refusals(load.view, vm)
@@ -93,78 +128,66 @@ class Contention:
             refused = (Reason(CODE_CPU_SHORT, text, needed_cores=float(load.high[vm]), hosts=names), *refused)
         return refused
 
-    def _best_move(self, load: Load, movable: BoolArray) -> Move | None:
-        vms = np.flatnonzero(movable)
-        vms = vms[self._still_short(load)[load.view.vm_host[vms]]]
-        gain = self._gain(load, vms)
-        net = self._net(vms, gain)
-        vms, gain, net = vms[net > 0], gain[net > 0], net[net > 0]
-        if not len(vms):
-            return None
-        fits = self.destinations(load, vms)
-        value = np.where(fits.any(axis=1), net / self._seconds[vms], -np.inf)
-        row = int(np.argmax(value))
-        if value[row] == -np.inf:
-            return None
-        vm = int(vms[row])
-        filled = np.where(fits[row], (load.host_demand + load.demand[vm]) / load.cpus, np.inf)
-        return self._move(load, vm, int(np.argmin(filled)), float(gain[row]))
+    def _worth(self, load: Load, vm: int) -> float:
+        """Core-seconds by which the bill falls when that VM leaves."""
+        rows = np.array([vm])
+        value = self._settings.horizon_seconds * shortage.relief(load, rows) - self._costs.core_seconds[rows]
+        return float(value[0])
 
-    def _still_short(self, load: Load) -> BoolArray:
-        """Hosts from which a further VM should go, shape (hosts,).
-
-        What is left of measured waiting once it is well below the limit is no reason: no VM is short then, and the
-        figure is the rest of two measurements. VMs are taken to wait less in proportion to what all of them wait.
-        """
-        settings, waiting = self._settings, load.waiting()
-        left = np.divide(waiting, self._waiting_at_first, out=np.zeros_like(waiting), where=self._waiting_at_first > 0)
-        waits = load.worst_wait_ratio > settings.cpu_wait_ratio_limit
-        still_waits = load.worst_wait_ratio * left > RELIEVED_RATIO * settings.cpu_wait_ratio_limit
-        over = load.host_demand > settings.cpu_usage_ratio_limit * load.cpus
-        short: BoolArray = np.where(waits, still_waits | over, waiting > 0) | (load.memory_short_gib() > 0)
-        return short
-
-    def _move(self, load: Load, vm: int, host: int, gain: float) -> Move:
-        source = int(load.view.vm_host[vm])
-        waiting, short = float(load.waiting()[source]), float(load.memory_short_gib()[source])
-        if waiting:
-            reason = Reason(
-                "cpu_contention", f"{load.view.hosts[source].name} is {waiting:.1f} cores short", short_cores=waiting
-            )
-        else:
-            reason = Reason(
-                "memory_contention", f"{load.view.hosts[source].name} is {short:.1f} GiB short", short_gib=short
-            )
-        return Move(vm=vm, source=source, destination=host, gain=gain, reason=reason)
-
-    def destinations(self, load: Load, vms: IntArray) -> BoolArray:
-        """Hosts that may take each of `vms` and do not become contended by it, shape (vms, hosts)."""
-        fits = registry.static_rows(load.view, vms) & registry.dynamic_rows(load.view, vms)
-        fits &= load.high_with(vms) <= load.room
-        fits &= ~load.closed(vms)
-        fits[np.arange(len(vms)), load.view.vm_host[vms]] = False
-        return fits
-
-    def _gain(self, load: Load, vms: IntArray) -> FloatArray:
-        """By how much the score falls when each VM leaves; where it goes nothing rises."""
-        sources = load.view.vm_host[vms]
-        waiting, short = load.waiting()[sources], load.memory_short_gib()[sources]
-        weight, later = load.host_importance()[sources], load.importance_without(vms)
-        relief = later * np.minimum(waiting, load.demand[vms]) + (weight - later) * waiting
-        memory: FloatArray = MEMORY_WEIGHT * np.minimum(short, load.view.memory_mib[vms] / 1024)
-        return relief + memory
-
-    def _net(self, vms: IntArray, gain: FloatArray) -> FloatArray:
-        """What is left of the gain over the horizon, in core-seconds, when the migration is paid for."""
-        cost = (1 + self._settings.minimum_gain_ratio) * self._core_seconds[vms]
-        net: FloatArray = gain * self._settings.horizon_seconds - cost
-        return net
-
-    def _too_little(self, before: Load, after: Load, moves: list[Move]) -> BoolArray:
-        """Hosts that gave VMs and gained less than the minimum."""
-        worse = before.waiting() + MEMORY_WEIGHT * before.memory_short_gib()
-        better = after.waiting() + MEMORY_WEIGHT * after.memory_short_gib()
-        gave = np.zeros(len(worse), dtype=bool)
+    def _too_little(self, load: Load, moves: list[Move]) -> BoolArray:
+        """Hosts that gave VMs and gained less than the minimum, in a plan that gains less than the minimum."""
+        before = shortage.of_hosts(load)
+        trial = load.copy()
+        for move in moves:
+            trial.move(move.vm, move.destination)
+        better, ratio = before - shortage.of_hosts(trial), self._settings.minimum_gain_ratio
+        gave = np.zeros(len(before), dtype=bool)
         gave[[move.source for move in moves]] = True
-        small: BoolArray = gave & (worse - better < self._settings.minimum_gain_ratio * worse)
+        if better.sum() >= ratio * before[load.to_relieve].sum():
+            return np.zeros_like(gave)
+        small: BoolArray = gave & load.to_relieve & (better < ratio * before)
         return small
+
+
+def _revised(best: Relief, budget: Budget) -> Relief:
+    """`best`, built anew without one or two of its moves as long as that makes it better."""
+    left = min(_REVISIONS, 200 * _REVISIONS // max(1, len(best.home)))
+    tried = True
+    while tried:
+        tried = False
+        away = [int(vm) for vm in np.flatnonzero(best.away)]
+        for gone in (*combinations(away, 1), *combinations(away, 2)):
+            if left <= 0 or budget.expired():
+                return best
+            left -= 1
+            other = best.without(gone)
+            if other.bill() < best.bill() - LEAST_GAIN:
+                best, tried = other, True
+                break
+    return best
+
+
+def _possible(load: Load, vms: IntArray, hosts: IntArray) -> BoolArray:
+    """Whether each of `vms` can go to its one of `hosts` now, shape (vms,).
+
+    Until another has left it the host may be above its limit, but not above its CPUs.
+    """
+    fits = registry.static_rows(load.view, vms) & registry.dynamic_rows(load.view, vms)
+    within = load.host_demand[hosts] + load.demand[vms] <= load.cpus[hosts]
+    possible: BoolArray = fits[np.arange(len(vms)), hosts] & within
+    return possible
+
+
+def _reason(load: Load, vm: int, newcomers: list[str]) -> Reason:
+    """Why `vm` leaves its host; `newcomers` are the VMs that the plan brings there."""
+    source = int(load.view.vm_host[vm])
+    name, waiting, short = load.view.hosts[source].name, load.waiting()[source], load.memory_short_gib()[source]
+    if not load.to_relieve[source]:
+        return Reason(CODE_MAKES_ROOM, f"makes room on {name} for {named(newcomers)}")
+    if waiting:
+        return Reason("cpu_contention", f"{name} is {waiting:.1f} cores short", short_cores=float(waiting))
+    if short:
+        return Reason("memory_contention", f"{name} is {short:.1f} GiB short", short_gib=float(short))
+    expected = float(shortage.of_hosts(load)[source] / shortage.EXPECTED_WEIGHT)
+    text = f"{name} is {expected:.1f} cores short when demand is high"
+    return Reason("cpu_contention_expected", text, short_cores=expected)

@@ -11,7 +11,7 @@ means soon.
 """
 
 from collections import Counter
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,33 @@ from .settings import PlannerSettings
 from .soft import SoftRules
 
 FloatArray = NDArray[np.float64]
+
+
+class Carried(NamedTuple):
+    """What VMs add up to, each of one shape: of a host, of a VM, or of a host after changes."""
+
+    demand: FloatArray
+    excess_squared: FloatArray
+    memory_mib: FloatArray
+
+    @property
+    def column(self) -> "Carried":
+        """The same as a column, to be joined with a row."""
+        return Carried(*(part[:, np.newaxis] for part in self))
+
+    def plus(self, other: "Carried") -> "Carried":
+        """Both together."""
+        return Carried(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+    def minus(self, other: "Carried") -> "Carried":
+        """This without the other."""
+        return Carried(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
+
+    @property
+    def high(self) -> FloatArray:
+        """High demand."""
+        return together(self.demand, self.excess_squared)
+
 
 RELIEF_MARGIN_RATIO: Final = 0.05
 """A contended host is relieved to this much below the limit, so that noise does not make it contended again."""
@@ -91,10 +118,13 @@ class Load:
         served -= self.measured_waiting
         used = np.array([np.nan if host.cpu_used_cores is None else host.cpu_used_cores for host in hosts])
         self.other: FloatArray = np.where(np.isnan(used), 0.0, np.maximum(0.0, used - served))
-        self.present: FloatArray = np.zeros((2, size))
-        """Demand of the VMs that are on each host, weighed by their priorities and plain, shape (2, hosts)."""
-        for row, share in enumerate((self.importance * self.demand, self.demand)):
-            np.add.at(self.present[row], self.view.vm_host[present], share[present])
+        weighed, plain = np.zeros((2, size))
+        for total, share in ((weighed, self.importance * self.demand), (plain, self.demand)):
+            np.add.at(total, self.view.vm_host[present], share[present])
+        self.host_importance: FloatArray = np.divide(weighed, plain, out=np.ones(size), where=plain > 1e-9)
+        """What a core that each host lacks weighs: the mean weight of its VMs' priorities by demand.
+
+        Moves do not change it: it is those VMs that wait."""
         self.host_demand += self.other
 
     def _judge_hosts(self) -> None:
@@ -111,6 +141,11 @@ class Load:
         self.given = np.where(self.contended & ~waiting, relief_limit, self.given)
         self.room: FloatArray = np.where(waiting, 0.0, relief_limit)
         """Cores of high demand up to which relief may fill a host; none where VMs wait, whatever is used there."""
+        foreseen = self.host_high > limit
+        self.expected: BoolArray = foreseen & ~self.contended
+        """Hosts whose VMs will wait, by their high demand, and do not yet."""
+        self.given_at_high: FloatArray = np.where(foreseen, relief_limit, limit)
+        """Cores that the host can give when demand is high."""
         held = [host.contended_seconds is None or host.contended_seconds >= settings.hold_seconds for host in hosts]
         reachable = [host.state is not HostState.UNREACHABLE and not host.stale for host in hosts]
         self.to_relieve: BoolArray = self.contended & np.array(held, dtype=bool) & np.array(reachable, dtype=bool)
@@ -143,13 +178,11 @@ class Load:
         if self.view.active[vm] and source != NOWHERE:
             self.host_vcpus[source] -= self.vcpus[vm]
             if self.counted[vm]:
-                self.present[:, source] -= self.demand[vm] * np.array([self.importance[vm], 1.0])
                 self.host_demand[source] -= self.demand[vm]
                 self.host_excess_squared[source] -= self.excess_squared[vm]
         else:
             self.flavours[self._flavour(vm)] += 1
         self.counted[vm] = True
-        self.present[:, host] += self.demand[vm] * np.array([self.importance[vm], 1.0])
         self.host_demand[host] += self.demand[vm]
         self.host_excess_squared[host] += self.excess_squared[vm]
         self.host_vcpus[host] += self.vcpus[vm]
@@ -201,10 +234,26 @@ class Load:
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin.view = self.view.copy()
-        for name in ("counted", "present", "host_demand", "host_excess_squared", "host_vcpus"):
+        for name in ("counted", "host_demand", "host_excess_squared", "host_vcpus"):
             setattr(twin, name, getattr(self, name).copy())
         twin.flavours = self.flavours.copy()
         return twin
+
+    def on(self, hosts: IntArray) -> Carried:
+        """What each of `hosts` carries, shape (hosts,)."""
+        return Carried(
+            self.host_demand[hosts],
+            self.host_excess_squared[hosts],
+            (self.view.capacity_mib - self.view.free_memory_mib)[hosts].astype(float),
+        )
+
+    def of(self, vms: IntArray) -> Carried:
+        """What each of `vms` is, shape (vms,)."""
+        return Carried(
+            self.demand[vms],
+            self.excess_squared[vms],
+            self.view.memory_mib[vms].astype(float),
+        )
 
     @property
     def host_high(self) -> FloatArray:
@@ -235,15 +284,6 @@ class Load:
     def _flavour(self, vm: int) -> tuple[int, float]:
         return int(self.view.memory_mib[vm]), float(self.vcpus[vm])
 
-    def host_importance(self) -> FloatArray:
-        """What a core that each host lacks weighs: the mean weight of its VMs' priorities by demand, shape (hosts,)."""
-        return _mean(*self.present)
-
-    def importance_without(self, vms: IntArray) -> FloatArray:
-        """The same of the host of each of `vms` once that VM has left it, shape (vms,)."""
-        weighed, plain = self.present[:, self.view.vm_host[vms]]
-        return _mean(weighed - self.importance[vms] * self.demand[vms], plain - self.demand[vms])
-
     def waiting(self) -> FloatArray:
         """Cores of demand above what each host can give, shape (hosts,)."""
         return np.maximum(0.0, self.host_demand - self.given)
@@ -271,12 +311,6 @@ def together(demand: FloatArray, excess_squared: FloatArray) -> FloatArray:
     # Rounded: what taking VMs out again leaves of nothing would have a root that is not small.
     high: FloatArray = demand + np.sqrt(np.maximum(0.0, np.round(excess_squared, 9)))
     return high
-
-
-def _mean(weighed: FloatArray, plain: FloatArray) -> FloatArray:
-    """Their ratio; 1 where there is next to nothing."""
-    mean: FloatArray = np.divide(weighed, plain, out=np.ones(len(plain)), where=plain > 1e-9)
-    return mean
 
 
 def _demand(vm: Vm) -> float:

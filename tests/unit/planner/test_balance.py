@@ -21,7 +21,11 @@ def test_a_plan_ends_at_its_time_limit_with_what_it_has() -> None:
 
 def test_terms_are_told_before_and_after() -> None:
     made = plan(cluster([host("a", cpus=1), host("b")], [vm("w1", "a")]), PlannerSettings(), clock=lambda: 0.0)
-    assert [(term.name, term.unit) for term in made.terms] == [("cpu_waiting", "cores"), ("memory_short", "GiB")]
+    assert [(term.name, term.unit) for term in made.terms] == [
+        ("cpu_waiting", "cores"),
+        ("memory_short", "GiB"),
+        ("cpu_expected", "cores"),
+    ]
     assert sum(term.weight * term.before for term in made.terms) == made.score_before
 
 

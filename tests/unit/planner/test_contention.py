@@ -188,3 +188,34 @@ def test_of_two_that_relieve_as_well_the_less_important_one_moves() -> None:
         made = plan(cluster([host("a"), host("b")], vms, rules), PlannerSettings(), clock=lambda: 0.0)
         assert made.steps
         assert gold not in {step.vm for step in made.steps}
+
+
+def test_a_vm_that_fits_nowhere_changes_places_with_a_smaller_one() -> None:
+    """Either host is full but for a little: only an exchange relieves the hot one."""
+    hot = [busy("large", "a", 8.0, vcpus=8), busy("other", "a", 7.0, vcpus=16, movable=False)]
+    cool = [busy("small", "b", 3.0, vcpus=8), busy("rest", "b", 4.0, vcpus=16, movable=False)]
+    made = planned(cluster([host("a"), host("b")], [*hot, *cool]))
+    assert [(step.vm, step.destination) for step in made.steps] == [("large", "b"), ("small", "a")]
+    assert made.steps[0].batch < made.steps[1].batch
+    assert {step.reason.code for step in made.steps} == {"cpu_contention", "makes_room"}
+    assert made.score_after < made.score_before
+
+
+def test_one_makes_room_for_another_by_going_to_a_third_host() -> None:
+    hot = [busy("large", "a", 6.0, vcpus=8), busy("other", "a", 10.0, vcpus=16, movable=False)]
+    cool = [busy("small", "b", 3.0, vcpus=8), busy("rest", "b", 6.0, vcpus=16, movable=False)]
+    full = [busy("third", "c", 9.0, vcpus=16, movable=False)]
+    made = planned(cluster([host("a"), host("b"), host("c")], [*hot, *cool, *full]))
+    assert [(step.vm, step.destination) for step in made.steps] == [("small", "c"), ("large", "b")]
+    assert made.steps[0].reason.text == "makes room on b for large"
+    assert made.score_after == 0
+
+
+def test_with_few_moves_the_largest_relief_counts_and_not_the_cheapest() -> None:
+    vms = [
+        busy("large", "a", 4.0, vcpus=4, memory_mib=16384),
+        *(busy(f"web{n}", "a", memory_mib=2048) for n in range(7)),
+    ]
+    snapshot = cluster([host("a"), host("b")], vms)
+    assert {step.vm[:3] for step in planned(snapshot).steps} == {"web"}
+    assert [step.vm for step in planned(snapshot, PlannerSettings(max_moves=1)).steps] == ["large"]
