@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cluster.model import Host, HostState, Snapshot, Vm
+from ..cluster.plausible import doubted_hosts
 from ..cluster.rules import Affinity, AntiAffinity, Pin, Strength, selected_by_any, selects
 from ..cluster.versions import Versions
 
@@ -95,6 +96,9 @@ class View:
         self.host_index = {host.name: index for index, host in enumerate(self.hosts)}
         self.up: BoolArray = np.array([host.state is HostState.UP for host in self.hosts], dtype=bool)
         self.stale: BoolArray = np.array([host.stale for host in self.hosts], dtype=bool)
+        self.doubts = doubted_hosts(snapshot)
+        """Why the figures of some hosts are not believed, by name."""
+        self.doubted: BoolArray = np.array([host.name in self.doubts for host in self.hosts], dtype=bool)
         self.groups = tuple(_memberships(snapshot, vm) for vm in self.vms)
         self._named: dict[str, list[Vm]] = defaultdict(list)
         for vm in self.vms:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cluster.model import Vm
+from ..cluster.plausible import believed_demand
 from ..cluster.reason import Reason
 from .settings import PlannerSettings
 
@@ -53,7 +54,7 @@ def predict(vm: Vm, settings: PlannerSettings, bandwidth_mib_per_s: float | None
     return MigrationCost(
         seconds=seconds,
         downtime_ms=1000 * memory * ratio**rounds / bandwidth,
-        core_seconds=seconds * (HOST_CORES + GUEST_SLOWDOWN * (vm.cpu_demand_cores or 0.0)),
+        core_seconds=seconds * (HOST_CORES + GUEST_SLOWDOWN * (believed_demand(vm) or 0.0)),
     )
 
 
@@ -63,8 +64,8 @@ def seconds_of(vms: Sequence[Vm], settings: PlannerSettings) -> NDArray[np.float
 
 
 def carried_mib(vm: Vm) -> float:
-    """Memory that a migration has to carry."""
-    return float(vm.memory_mib if vm.memory_used_mib is None else vm.memory_used_mib)
+    """Memory that a migration has to carry; no figure makes it more than all of the VM's."""
+    return float(vm.memory_mib if vm.memory_used_mib is None else min(vm.memory_used_mib, vm.memory_mib))
 
 
 def convergence(vm: Vm, settings: PlannerSettings, bandwidth_mib_per_s: float | None = None) -> Reason | None:

@@ -26,14 +26,14 @@ def slots_lost(load: Load, vm: int) -> FloatArray:
     memory_mib, cores, weight = _sizes(load)
     before = _slots(view.free_memory_mib, load.given - load.host_high, memory_mib, cores)
     after = _slots(view.free_memory_mib - view.memory_mib[vm], load.given - load.high_with(vm), memory_mib, cores)
-    left = before[:, load.judged].sum(axis=1)
+    left = before[:, load.usable].sum(axis=1)
     lost: FloatArray = (weight / np.maximum(1.0, left)) @ (before - after)
     return lost
 
 
 def filled(load: Load) -> float:
     """The part of the cluster's memory or, if that is more, of its CPU at high demand that is taken, 0..1."""
-    up, view = load.judged, load.view
+    up, view = load.usable, load.view
     memory_mib, cores = view.capacity_mib[up].sum(), load.given[up].sum()
     taken = (
         1 - view.free_memory_mib[up].sum() / memory_mib if memory_mib > 0 else 1.0,
@@ -49,7 +49,7 @@ def losses_not_borne(load: Load, vm: int) -> FloatArray:
     order, where the others have `sum(max(0, free - M)) >= H`. Rules and CPU are not looked at.
     """
     view, size = load.view, int(load.view.memory_mib[vm])
-    up = np.flatnonzero(load.judged)
+    up = np.flatnonzero(load.usable)
     free, held = view.free_memory_mib[up], (view.capacity_mib - view.free_memory_mib)[up]
     largest = _largest_mib(load)[up]
     spare = _spare_mib(free, largest) - held

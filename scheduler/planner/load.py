@@ -16,7 +16,8 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cluster.model import HostState, Vm
+from ..cluster.model import HostState, Vm, VmState
+from ..cluster.plausible import believed_demand, doubted_demand
 from ..cluster.rules import PRIORITY_WEIGHTS
 from ..filters.view import NOWHERE, BoolArray, IntArray, View
 from .plan import waiting_cores
@@ -68,18 +69,18 @@ class Load:
         self.view = view
         self.settings = settings
         vms = view.vms
-        self.known: BoolArray = np.array([vm.cpu_demand_cores is not None for vm in vms], dtype=bool)
+        self.known: BoolArray = np.array([believed_demand(vm) is not None for vm in vms], dtype=bool)
         self.vcpus: FloatArray = np.array([vm.vcpus for vm in vms], dtype=float)
         self.demand: FloatArray = np.array([_demand(vm) for vm in vms], dtype=float)
-        high = [vm.cpu_demand_high_cores or 0.0 for vm in vms]
-        self.high: FloatArray = np.maximum(np.array(high, dtype=float), self.demand)
+        self.high: FloatArray = np.array([_high(vm) for vm in vms], dtype=float)
         self.excess_squared: FloatArray = (self.high - self.demand) ** 2
         """Of the high demand over the mean, in cores squared."""
         self.flavours: Counter[tuple[int, float]] = Counter(
             zip(view.memory_mib[view.active].tolist(), self.vcpus[view.active].tolist(), strict=True)
         )
         """Memory in MiB and vCPUs of the VMs that run, and how many are so."""
-        self.cpus: FloatArray = np.array([host.cpus for host in view.hosts], dtype=float)
+        # A host that was never seen has none; it takes part in nothing, and must not be divided by either.
+        self.cpus: FloatArray = np.array([max(1, host.cpus) for host in view.hosts], dtype=float)
         self.importance: FloatArray = np.array([PRIORITY_WEIGHTS[int(one)] for one in view.priority], dtype=float)
         """The weight of each VM's priority, shape (vms,)."""
         self.firm = True
@@ -117,6 +118,12 @@ class Load:
         np.add.at(served, self.view.vm_host[present], self.demand[present])
         served -= self.measured_waiting
         used = np.array([np.nan if host.cpu_used_cores is None else host.cpu_used_cores for host in hosts])
+        used[self.view.doubted] = np.nan
+        self._dark: BoolArray = np.zeros(size, dtype=bool)
+        """Hosts with running VMs of unknown demand where nobody has measured either what the whole host uses."""
+        running = np.array([vm.state is VmState.RUNNING for vm in self.view.vms], dtype=bool)
+        self._dark[self.view.vm_host[running & ~self.known]] = True
+        self._dark &= np.isnan(used)
         self.other: FloatArray = np.where(np.isnan(used), 0.0, np.maximum(0.0, used - served))
         weighed, plain = np.zeros((2, size))
         for total, share in ((weighed, self.importance * self.demand), (plain, self.demand)):
@@ -139,8 +146,9 @@ class Load:
         self.given: FloatArray = np.where(waiting, np.minimum(used, relief_limit), limit)
         """Cores that the host can give to all it runs."""
         self.given = np.where(self.contended & ~waiting, relief_limit, self.given)
-        self.room: FloatArray = np.where(waiting, 0.0, relief_limit)
-        """Cores of high demand up to which relief may fill a host; none where VMs wait, whatever is used there."""
+        self.room: FloatArray = np.where(waiting | self._dark, 0.0, relief_limit)
+        """Cores of high demand up to which relief may fill a host; none where VMs wait, whatever is used there,
+        and none where nobody knows what is used."""
         foreseen = self.host_high > limit
         self.expected: BoolArray = foreseen & ~self.contended
         """Hosts whose VMs will wait, by their high demand, and do not yet."""
@@ -149,7 +157,10 @@ class Load:
         held = [host.contended_seconds is None or host.contended_seconds >= settings.hold_seconds for host in hosts]
         reachable = [host.state is not HostState.UNREACHABLE and not host.stale for host in hosts]
         self.to_relieve: BoolArray = self.contended & np.array(held, dtype=bool) & np.array(reachable, dtype=bool)
-        self.judged: BoolArray = self.view.up & ~self.view.stale
+        self.to_relieve &= ~self.view.doubted
+        self.usable: BoolArray = self.view.up & ~self.view.stale & ~self.view.doubted
+        """Hosts on which VMs may start."""
+        self.judged: BoolArray = self.usable & ~self._dark
         """Hosts that balancing looks at."""
 
     def closed(self, vms: IntArray) -> BoolArray:
@@ -218,11 +229,11 @@ class Load:
     def add(self, vm: Vm) -> int:
         """Take in one more VM, stopped, here and in the view; returns its index."""
         demand = _demand(vm)
-        self.known = np.append(self.known, vm.cpu_demand_cores is not None)
+        self.known = np.append(self.known, believed_demand(vm) is not None)
         self.counted = np.append(self.counted, False)
         self.vcpus = np.append(self.vcpus, float(vm.vcpus))
         self.demand = np.append(self.demand, demand)
-        self.high = np.append(self.high, max(demand, vm.cpu_demand_high_cores or 0.0))
+        self.high = np.append(self.high, _high(vm))
         self.excess_squared = np.append(self.excess_squared, (self.high[-1] - demand) ** 2)
         self._soft = None
         index = self.view.add(vm)
@@ -314,7 +325,12 @@ def together(demand: FloatArray, excess_squared: FloatArray) -> FloatArray:
 
 
 def _demand(vm: Vm) -> float:
-    return EXPECTED_CORES_PER_VCPU * vm.vcpus if vm.cpu_demand_cores is None else vm.cpu_demand_cores
+    demand = believed_demand(vm)
+    return EXPECTED_CORES_PER_VCPU * vm.vcpus if demand is None else demand
+
+
+def _high(vm: Vm) -> float:
+    return _demand(vm) if doubted_demand(vm) is not None else max(_demand(vm), vm.cpu_demand_high_cores or 0.0)
 
 
 def _closed(view: View) -> BoolArray | None:

@@ -1,6 +1,7 @@
 """What keeps a VM from being moved automatically, whatever the hosts could take."""
 
 from ..cluster.model import HostState, VmState
+from ..cluster.plausible import doubted_demand
 from ..cluster.reason import Reason
 from ..filters import devices
 from .cost import convergence
@@ -37,7 +38,11 @@ def to_balancing(load: Load, vm: int) -> Reason | None:
     if facts.state is not VmState.RUNNING:
         return Reason(CODE_NOT_RUNNING, f"is {facts.state.value}")
     if not load.known[vm]:
-        return Reason(CODE_DEMAND_UNKNOWN, "its demand is unknown")
+        doubt = doubted_demand(facts)
+        return Reason(CODE_DEMAND_UNKNOWN, f"its demand is unknown{'' if doubt is None else f': {doubt}'}")
+    host = load.view.hosts[load.view.vm_host[vm]]
+    if host.name in load.view.doubts:
+        return Reason(CODE_SOURCE, f"the figures of its host are not believed: {load.view.doubts[host.name]}")
     if facts.hold is not None:
         return Reason(CODE_HELD, f"is left alone: {facts.hold}")
     return to_leaving(load, vm)

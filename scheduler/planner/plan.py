@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..cluster.model import Host, Snapshot, Vm
+from ..cluster.plausible import believed_demand
 from ..cluster.reason import Reason
 
 
@@ -154,7 +155,7 @@ def waiting_cores(vm: Vm) -> float:
 
 def _carry(hosts: dict[str, Host], vms: dict[str, Vm], vm: Vm, destination: str, waiting: Sequence[str]) -> None:
     """Carry `vm`; those `waiting` on the host that it leaves get the CPU that it used."""
-    demand = vm.cpu_demand_cores or 0.0
+    demand = believed_demand(vm) or 0.0
     moved = replace(
         vm,
         host=destination,

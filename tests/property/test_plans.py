@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 
 from scheduler.cluster.codec import dump_snapshot, load_snapshot
 from scheduler.cluster.model import HostState, Snapshot, VmState
-from scheduler.cluster.rules import PRIORITY_WEIGHTS, Affinity, AntiAffinity, Pin, Rules
+from scheduler.cluster.rules import PRIORITY_WEIGHTS, Affinity, Pin, Rules
 from scheduler.filters.view import View
 from scheduler.planner import mending, soft
 from scheduler.planner.balance import GOALS, plan
@@ -140,40 +140,46 @@ def test_renaming_changes_nothing_but_names(objective: Objective, snapshot: Snap
 
 
 def _renamed(snapshot: Snapshot) -> Snapshot:
-    """Every host and VM under a name that sorts the other way round; rules name the VMs that they meant."""
+    """Every host and VM under a name that sorts the other way round; rules name the VMs that they meant by a tag."""
     new = {host.name: f"n{999 - index}" for index, host in enumerate(snapshot.hosts)}
-    names = {vm.uuid: f"x{999 - index}" for index, vm in enumerate(snapshot.vms)}
+    tags: dict[str, dict[str, str]] = {vm.uuid: {} for vm in snapshot.vms}
+    made: list[str] = []
 
-    def members(selectors: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(names[vm.uuid] for vm in snapshot.vms if judge.member(selectors, vm))
-
-    def other(rule: AntiAffinity) -> tuple[str, ...]:
-        both = set(members(rule.vms))
-        return tuple(name for name in members(rule.against) if name not in both) or ("nobody",) * bool(rule.against)
+    def tagged(selectors: tuple[str, ...]) -> tuple[str, ...]:
+        tag = f"meant{len(made)}"
+        made.append(tag)
+        for vm in snapshot.vms:
+            if judge.member(selectors, vm):
+                tags[vm.uuid][tag] = ""
+        return (f"tag:{tag}",) if selectors else ()
 
     hosts = tuple(replace(host, name=new[host.name]) for host in snapshot.hosts)
+    old = snapshot.rules
+    rules = Rules(
+        pins=tuple(
+            Pin(*tagged((pin.vm,)), tuple(new[name] for name in new if pin.allows(name)), pin.strength)
+            for pin in old.pins
+        ),
+        anti_affinity=tuple(
+            replace(rule, vms=tagged(rule.vms), against=tagged(rule.against)) for rule in old.anti_affinity
+        ),
+        affinity=tuple(Affinity(tagged(rule.vms), rule.strength) for rule in old.affinity),
+    )
     vms = tuple(
         replace(
             vm,
-            name=names[vm.uuid],
+            name=f"x{999 - index}",
             priority=snapshot.priority(vm),
             host=new[vm.host or ""],
             destination=new.get(vm.destination or ""),
             cpu_missing_on={new[name]: missing for name, missing in vm.cpu_missing_on.items()},
             not_to={new[name]: why for name, why in vm.not_to.items()},
             defined_on=tuple(new[name] for name in vm.defined_on),
+            labels=tags[vm.uuid],
         )
-        for vm in snapshot.vms
+        for index, vm in enumerate(snapshot.vms)
     )
-    old = snapshot.rules
-    pins = tuple(
-        Pin(name, tuple(new[host.name] for host in snapshot.hosts if pin.allows(host.name)), pin.strength)
-        for pin in old.pins
-        for name in members((pin.vm,))
-    )
-    apart = (replace(rule, vms=members(rule.vms), against=other(rule)) for rule in old.anti_affinity)
-    together = (Affinity(members(rule.vms), rule.strength) for rule in old.affinity)
-    return replace(snapshot, hosts=hosts, vms=vms, rules=Rules(pins, tuple(apart), tuple(together)))
+    return replace(snapshot, hosts=hosts, vms=vms, rules=rules)
 
 
 @objectives

@@ -4,14 +4,18 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
-from scheduler.cluster.model import Snapshot, Vm
+from scheduler.cluster.model import Host, Snapshot, Vm
 from scheduler.filters.view import View
 from scheduler.planner.balance import plan
 from scheduler.planner.load import Load
 from scheduler.planner.plan import Plan, apply_plan
 from scheduler.planner.settings import Objective, PlannerSettings
 from tests.bench.clusters import generated
+from tests.property import clusters
 from tests.unit.clusters import cluster, host, vm
 
 objectives = pytest.mark.parametrize("objective", list(Objective))
@@ -103,3 +107,61 @@ def test_zero_demand_of_all_vms_of_a_busy_host_is_not_believed_to_be_room() -> N
     vms = tuple(replace(one, cpu_demand_cores=0.0) if one.host == "b" else one for one in snapshot.vms)
     made = planned(replace(snapshot, hosts=hosts, vms=vms), Objective.CONTENTION)
     assert {step.destination for step in made.steps} == {"c"}
+
+
+def absurd(vm: Vm, kind: int) -> Vm:
+    """`vm` with one of its figures as no guest can have it, or not told, or zero."""
+    cores = vm.cpu_demand_cores or 1.0
+    wrong: list[dict[str, object]] = [
+        {"cpu_demand_cores": None},
+        {"cpu_demand_cores": 0.0, "cpu_demand_high_cores": 0.0},
+        {"cpu_demand_cores": 1024 * max(1.0, cores)},
+        {"cpu_demand_cores": 1e300},
+        {"cpu_demand_high_cores": 1e300},
+        {"memory_mib": vm.memory_mib * 1024},
+        {"memory_used_mib": 1e300},
+        {"dirty_mib_per_s": 1e300},
+    ]
+    return replace(vm, **wrong[kind % len(wrong)])
+
+
+@given(clusters.snapshots(clusters.MOODS[:3]), st.integers(1, 5))
+@hypothesis_settings(max_examples=60, deadline=None, derandomize=True)
+def test_absurd_figures_of_vms_make_no_move_where_there_was_none(snapshot: Snapshot, every: int) -> None:
+    """What each host uses in all has been measured, as the daemon does it."""
+    measured = measured_hosts(snapshot)
+    assume(not planned(measured, Objective.CONTENTION).steps)
+    vms = (absurd(one, number) if number % every == 0 else one for number, one in enumerate(measured.vms))
+    assert planned(replace(measured, vms=tuple(vms)), Objective.CONTENTION).steps == ()
+
+
+def measured_hosts(snapshot: Snapshot) -> Snapshot:
+    def used(host: Host) -> float:
+        of = [vm for vm in snapshot.vms if vm.active and vm.host == host.name]
+        return sum((vm.cpu_demand_cores or 0.0) - (vm.cpu_wait_ratio or 0.0) * vm.vcpus for vm in of)
+
+    hosts = (replace(host, cpu_used_cores=min(float(host.cpus), max(0.0, used(host)))) for host in snapshot.hosts)
+    return replace(snapshot, hosts=tuple(hosts))
+
+
+@objectives
+@pytest.mark.parametrize(
+    "wrong", [{"memory_mib": 65536 * 1024}, {"cpus": 16 * 1024}, {"cpu_used_cores": 1e300}, {"cpu_used_cores": 1600.0}]
+)
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_a_host_with_absurd_figures_neither_gives_nor_takes(
+    objective: Objective, wrong: dict[str, object], name: str
+) -> None:
+    snapshot = spiky(4.0)
+    hosts = tuple(replace(one, **wrong) if one.name == name else one for one in snapshot.hosts)
+    made = planned(replace(snapshot, hosts=hosts), objective)
+    assert name not in {end for step in made.steps for end in (step.source, step.destination)}
+
+
+@objectives
+def test_nothing_goes_where_nobody_knows_what_is_used(objective: Objective) -> None:
+    """Of the VMs on b no demand is told, nor what b uses in all."""
+    snapshot = spiky(4.0)
+    vms = tuple(replace(one, cpu_demand_cores=None) if one.host == "b" else one for one in snapshot.vms)
+    made = planned(replace(snapshot, vms=vms), objective)
+    assert {step.destination for step in made.steps} <= {"c"}

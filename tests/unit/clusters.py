@@ -1,6 +1,10 @@
-"""Small clusters for tests: a host is 16 CPUs and 64 GiB, a VM 2 vCPUs and 4 GiB that uses one core, unless said."""
+"""Small clusters for tests: a host is 16 CPUs and 64 GiB, a VM 2 vCPUs and 4 GiB that uses one core, unless said.
+
+A VM that demands more has the vCPUs to do so.
+"""
 
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any
 
 from scheduler.cluster.model import Host, Snapshot, Vm, VmState
@@ -17,7 +21,7 @@ def vm(name: str, on: str | None = None, **facts: Any) -> Vm:
     usual: dict[str, Any] = {
         "name": name,
         "uuid": f"uuid-{name}",
-        "vcpus": 2,
+        "vcpus": max(2, ceil(facts.get("cpu_demand_cores") or 0), ceil(facts.get("cpu_demand_high_cores") or 0)),
         "memory_mib": 4096,
         "host": on,
         "cpu_demand_cores": 1.0,
