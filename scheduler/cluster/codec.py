@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, Final, TypeVar, cast, get_type_hints
 
 from . import reading
-from .model import Host, Snapshot, Vm
+from .model import Host, HostState, Snapshot, Vm
 from .rules import PRIORITY_WEIGHTS, AntiAffinity, Priority, Rules
 
 _T = TypeVar("_T")
@@ -124,7 +124,8 @@ def _problems(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     yield from _duplicates("vms", "uuid", [vm.uuid for vm in snapshot.vms])
     known = {host.name for host in snapshot.hosts}
     for place, host in enumerate(snapshot.hosts):
-        yield from _number_problems(host, f"hosts[{place}]")
+        if not _never_seen(host):
+            yield from _number_problems(host, f"hosts[{place}]")
         if host.reserved_memory_mib > host.memory_mib:
             yield f"hosts[{place}].reserved_memory_mib", f"is more than the {host.memory_mib} of memory_mib"
     for place, vm in enumerate(snapshot.vms):
@@ -135,6 +136,11 @@ def _problems(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         if vm.active and vm.host is None:
             yield f"vms[{place}].host", f"is missing, and a {vm.state.value} VM is on a host"
     yield from _rule_problems(snapshot.rules)
+
+
+def _never_seen(host: Host) -> bool:
+    """Whether it is one that the daemon has not reached yet: of that it knows neither CPUs nor memory."""
+    return host.state is HostState.UNREACHABLE and host.cpus == host.memory_mib == 0
 
 
 def _rule_problems(rules: Rules) -> Iterator[tuple[str, str]]:

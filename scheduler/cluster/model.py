@@ -37,7 +37,7 @@ class Host:
 
     name: str
     cpus: int
-    """Logical CPUs."""
+    """Logical CPUs; 0, as its memory, of an unreachable host that was never seen."""
     memory_mib: int
     """All memory that the host's kernel has."""
     state: HostState = HostState.UP

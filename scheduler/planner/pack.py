@@ -54,7 +54,9 @@ class Pack:
 
     def _emptiest_first(self, load: Load) -> list[int]:
         hosts = np.flatnonzero(_used(load) & load.judged)
-        filled = (load.view.capacity_mib - load.view.free_memory_mib)[hosts] / load.view.capacity_mib[hosts]
+        filled = (load.view.capacity_mib - load.view.free_memory_mib)[hosts] / np.maximum(
+            1, load.view.capacity_mib[hosts]
+        )
         return [int(host) for host in hosts[np.argsort(filled, kind="stable")]]
 
     def _empty(self, load: Load, host: int, movable: BoolArray) -> list[Move]:

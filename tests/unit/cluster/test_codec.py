@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from scheduler.cluster.codec import SnapshotError, dump_snapshot, load_snapshot, load_vm, load_vms, snapshot_schema
-from scheduler.cluster.model import HostState, VmState
+from scheduler.cluster.model import Host, HostState, VmState
 from scheduler.cluster.rules import Pin
+from tests.unit.clusters import cluster
 
 CONTRACT = """
 {"version": 1, "taken_at": "2026-11-23T10:00:00Z",
@@ -55,6 +56,14 @@ def test_a_name_stands_for_a_uuid_that_is_absent() -> None:
     data = json.loads(CONTRACT)
     del data["vms"][0]["uuid"]
     assert load_snapshot(json.dumps(data), "").vms[0].uuid == "web1"
+
+
+def test_a_host_that_was_never_seen_has_neither_cpus_nor_memory() -> None:
+    unseen = Host(name="late", cpus=0, memory_mib=0, state=HostState.UNREACHABLE, stale=True)
+    written = dump_snapshot(cluster([unseen], []))
+    assert load_snapshot(written, "written").hosts == (unseen,)
+    with pytest.raises(SnapshotError, match=r"hosts\[0\]\.cpus: is 0"):
+        load_snapshot(written.replace("unreachable", "up"), "written")
 
 
 def test_rules_are_read() -> None:

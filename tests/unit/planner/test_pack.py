@@ -48,3 +48,10 @@ def test_the_hosts_that_can_be_switched_off_are_named() -> None:
     hosts = [host(name) for name in "abcd"]
     made = packed(cluster(hosts, [vm("one", "a"), vm("two", "b"), vm("three", "b")]))
     assert made.summary.endswith("a, c, d can be switched off")
+
+
+def test_a_host_whose_whole_memory_is_reserved_is_no_place_for_any() -> None:
+    hosts = [host("a", reserved_memory_mib=65536), host("b"), host("c")]
+    made = packed(cluster(hosts, [vm("kept", "a", movable=False), vm("one", "b"), vm("two", "c")]))
+    assert {step.destination for step in made.steps} <= {"b", "c"}
+    assert len(made.steps) == 1
