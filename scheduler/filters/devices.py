@@ -18,6 +18,8 @@ _REMEDIES = {
     "vTPM": "put its vTPM's state on storage that all hosts see, or migrate it while it runs",
 }
 """By how a blocker begins (see `hypervisor.blockers`)."""
+_GONE_WITH_THE_GUEST = ("block job", "CPU feature invtsc", "encrypted guest memory", "shared memory", "transient disk")
+"""Blockers of what is running, not of starting it anew on another host."""
 
 
 def mask(view: View, need: Need) -> BoolArray:
@@ -37,3 +39,10 @@ def reason(view: View, need: Need, host: int) -> Reason:  # noqa: ARG001 - every
 def _remedy(blocker: str) -> str:
     """What frees the VM of one blocker; empty where nothing does that is cheap."""
     return next((remedy for start, remedy in _REMEDIES.items() if blocker.startswith(start)), "")
+
+
+def can_restart_elsewhere(need: Need) -> bool:
+    """Whether the VM can start on another host once its own is lost: no local disk, device or state is lost with it."""
+    return need.movable or (
+        bool(need.blockers) and all(blocker.startswith(_GONE_WITH_THE_GUEST) for blocker in need.blockers)
+    )

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from ..filters.view import IntArray
+from ..filters.view import IntArray, View
 from .load import EXPECTED_CORES_PER_VCPU, FloatArray, Load
 
 _SIZES: Final = 12
@@ -51,9 +51,9 @@ def losses_not_borne(load: Load, vm: int) -> FloatArray:
     view, size = load.view, int(load.view.memory_mib[vm])
     up = np.flatnonzero(load.usable)
     free, held = view.free_memory_mib[up], (view.capacity_mib - view.free_memory_mib)[up]
-    largest = _largest_mib(load)[up]
-    spare = _spare_mib(free, largest) - held
-    broken = ((spare >= 0) & (_spare_mib(free, np.maximum(largest, size)) - held < size)).astype(float)
+    largest = largest_mib(load.view)[up]
+    spare = spare_mib(free, largest) - held
+    broken = ((spare >= 0) & (spare_mib(free, np.maximum(largest, size)) - held < size)).astype(float)
     close = np.flatnonzero((spare >= 0) & (spare < size))
     above = largest[close, np.newaxis]
     taken = np.maximum(0, free - above) - np.maximum(0, free - size - above)
@@ -64,8 +64,8 @@ def losses_not_borne(load: Load, vm: int) -> FloatArray:
     return found
 
 
-def _spare_mib(free: IntArray, largest: IntArray) -> IntArray:
-    """What the other hosts take for certain of VMs of at most `largest`, shape (hosts,)."""
+def spare_mib(free: IntArray, largest: IntArray) -> IntArray:
+    """What the others of the hosts take for certain of VMs of at most `largest` each, MiB, shape (hosts,)."""
     ordered = np.sort(free)
     sums = np.append(np.cumsum(ordered[::-1])[::-1], 0)
     place = np.searchsorted(ordered, largest, side="right")
@@ -74,9 +74,8 @@ def _spare_mib(free: IntArray, largest: IntArray) -> IntArray:
     return spare
 
 
-def _largest_mib(load: Load) -> IntArray:
+def largest_mib(view: View) -> IntArray:
     """The memory of the largest VM on each host, shape (hosts,)."""
-    view = load.view
     largest = np.zeros(len(view.hosts), dtype=np.int64)
     np.maximum.at(largest, view.vm_host[view.active], view.memory_mib[view.active])
     return largest

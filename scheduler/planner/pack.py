@@ -1,4 +1,4 @@
-"""The objective `pack`: fewest hosts in use, with every loss of one host that was survivable still survivable."""
+"""The objective `pack`: fewest hosts in use, the others switched off, and no loss of a host worse for it."""
 
 import numpy as np
 
@@ -6,6 +6,7 @@ from ..cluster.reason import Reason
 from ..filters import registry
 from ..filters.view import BoolArray
 from .load import FloatArray, Load
+from .loss import Losses
 from .objective import Budget, Move, Stuck, Term
 from .settings import PlannerSettings
 
@@ -13,7 +14,10 @@ CODE = "pack"
 
 
 class Pack:
-    """Empties one host after another, the least filled first; a host is emptied wholly or not at all."""
+    """Empties one host after another, the one that holds least first; a host is emptied wholly or not at all.
+
+    What is emptied must not be needed any more: the loss of each other host is borne by the hosts that stay on.
+    """
 
     def __init__(self, load: Load, settings: PlannerSettings) -> None:
         self._ceiling: FloatArray = settings.cpu_usage_ratio_limit * load.cpus
@@ -26,26 +30,34 @@ class Pack:
         """Empty hosts until none can be emptied."""
         movable = movable.copy()
         moves: list[Move] = []
-        survivable = self._survivable(load)
-        kept: set[int] = set()
+        losses = Losses(load.view)
+        on = ~_dispensable(load, losses)
+        tried, emptied = set[int](), False
         while budget.allows(len(moves)):
-            candidates = [host for host in self._emptiest_first(load) if host not in kept]
-            if not candidates:
+            untried = [host for host in self._emptiest_first(load) if host not in tried]
+            if not untried and not emptied:
                 break
-            host = candidates[0]
-            trial = load.copy()
-            found = self._empty(trial, host, movable)
+            if not untried:
+                tried, emptied = set(), False
+                continue
+            host = untried[0]
+            tried.add(host)
+            found = self._empty(load.copy(), host, movable)
             carried_mib = sum(int(load.view.memory_mib[move.vm]) for move in (*moves, *found))
-            fits = budget.covers(len(moves) + len(found), carried_mib)
-            if not found or not fits or not survivable <= self._survivable(trial) | {host}:
-                kept.add(host)
+            if not found or not budget.covers(len(moves) + len(found), carried_mib):
+                continue
+            trial = load.view.copy()
+            for move in found:
+                trial.move(move.vm, move.destination)
+            on[host] = False
+            if losses.worse(trial, on):
+                on[host] = True
                 continue
             for move in found:
                 load.move(move.vm, move.destination)
                 movable[move.vm] = False
             moves += found
-            survivable.discard(host)
-            kept.clear()
+            emptied = True
         return moves
 
     def stuck(self, load: Load, blocked: list[Reason | None]) -> Stuck:  # noqa: ARG002
@@ -54,10 +66,8 @@ class Pack:
 
     def _emptiest_first(self, load: Load) -> list[int]:
         hosts = np.flatnonzero(_used(load) & load.judged)
-        filled = (load.view.capacity_mib - load.view.free_memory_mib)[hosts] / np.maximum(
-            1, load.view.capacity_mib[hosts]
-        )
-        return [int(host) for host in hosts[np.argsort(filled, kind="stable")]]
+        held_mib = (load.view.capacity_mib - load.view.free_memory_mib)[hosts]
+        return [int(host) for host in hosts[np.argsort(held_mib, kind="stable")]]
 
     def _empty(self, load: Load, host: int, movable: BoolArray) -> list[Move]:
         """All VMs of `host` to others in use, the fullest first; nothing when one cannot leave."""
@@ -77,29 +87,26 @@ class Pack:
             moves.append(Move(vm=vm, source=host, destination=destination, gain=1 / len(vms), reason=reason))
         return moves
 
-    def _survivable(self, load: Load) -> set[int]:
-        """Hosts in use whose VMs all fit on the others (judged host by host, largest VM first)."""
-        return {host for host in self._emptiest_first(load) if _fits_elsewhere(load, host)}
-
 
 def switchable(load: Load) -> list[str]:
-    """Names of the hosts that balancing looks at and that run nothing: they can be switched off."""
-    idle = np.flatnonzero(load.judged & ~_used(load))
-    return sorted(load.view.hosts[host].name for host in idle)
+    """Names of the hosts that run nothing and whose room no loss of another host needs: they can be switched off."""
+    return sorted(load.view.hosts[host].name for host in np.flatnonzero(_dispensable(load, Losses(load.view))))
+
+
+def _dispensable(load: Load, losses: Losses) -> BoolArray:
+    """The hosts of `switchable`, shape (hosts,): all that run nothing, but for the largest where losses need them."""
+    idle = load.judged & ~_used(load)
+    if not losses.worse(load.view, ~idle):
+        return idle
+    off = np.zeros_like(idle)
+    hosts = np.flatnonzero(idle)
+    for host in hosts[np.argsort(load.view.capacity_mib[hosts], kind="stable")]:
+        off[host] = True
+        off[host] = not losses.worse(load.view, ~off)
+    return off
 
 
 def _used(load: Load) -> BoolArray:
     used = np.zeros(len(load.view.hosts), dtype=bool)
     used[load.view.vm_host[load.view.active]] = True
     return used
-
-
-def _fits_elsewhere(load: Load, host: int) -> bool:
-    view = load.view.copy()
-    vms = np.flatnonzero(view.active & (view.vm_host == host))
-    for vm in map(int, vms[np.argsort(-view.memory_mib[vms], kind="stable")]):
-        fits = registry.elsewhere(view, view.need(vm))
-        if not fits.any():
-            return False
-        view.move(vm, int(np.argmax(np.where(fits, view.free_memory_mib, -1))))
-    return True

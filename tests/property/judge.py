@@ -91,8 +91,8 @@ def _arrival(state: State, before: dict[str, frozenset[str]], step: Step, other:
     vm = state.snapshot.vm(step.uuid)
     for rule in state.snapshot.rules.anti_affinity:
         was_there = any(_domain(rule, state.snapshot.host(end)) == _domain(rule, host) for end in before[vm.uuid])
-        if rule.strength is Strength.MUST and not was_there and (too_many := _too_many(state, rule, vm, host)):
-            yield f"{too_many} too many for {rule} on {host.name}"
+        if rule.strength is Strength.MUST and not was_there and (number := too_many(state, rule, vm, host)):
+            yield f"{number} too many for {rule} on {host.name}"
 
 
 def _leaves(vm: Vm, host: str) -> bool:
@@ -100,7 +100,7 @@ def _leaves(vm: Vm, host: str) -> bool:
     return vm.host == host and vm.destination not in (None, host)
 
 
-def _too_many(state: State, rule: AntiAffinity, vm: Vm, host: Host) -> int:
+def too_many(state: State, rule: AntiAffinity, vm: Vm, host: Host) -> int:
     """How many VMs are in the way of `vm` on `host` or in its failure domain."""
     there = [one for one in state.snapshot.vms if one.uuid != vm.uuid and _in_domain(state, rule, one, host)]
     if not rule.against:
@@ -217,7 +217,7 @@ def kept(snapshot: Snapshot) -> Rules:
 
     def apart(rule: AntiAffinity) -> bool:
         ends = ((vm, snapshot.host(end)) for vm in snapshot.vms for end in state.on.get(vm.uuid, ()))
-        return not any(_too_many(state, rule, vm, host) for vm, host in ends)
+        return not any(too_many(state, rule, vm, host) for vm, host in ends)
 
     together = scattered(state)
     return replace(
