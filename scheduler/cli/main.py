@@ -1,5 +1,6 @@
 """The command `virt-scheduler`. A subcommand's module is imported when it is called, so that each starts fast."""
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -50,6 +51,8 @@ SECTIONS: dict[str, dict[str, str]] = {
 }
 """Where each subcommand is defined: `module:name` in this package."""
 _PLACES = {name: place for section in SECTIONS.values() for name, place in section.items()}
+# Read by numpy when it is imported. Matrices are small here: threads for them cost more than the products.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 class LazyGroup(click.Group):

@@ -27,6 +27,8 @@ _MOST_PROPOSALS: Final = (1_000_000, 3_000_000)
 """A tenth and a third of a second; beyond the first only with so many moves that each needs its share of them."""
 _PROPOSALS_PER_MOVE: Final = (200_000, 10_000)
 """Of the first where a tenth of the VMs or more moves: among fewer, moves seldom stand in each other's way."""
+_PROPOSALS_PER_VM: Final = 1_500
+"""Of one start. Of a small cluster there are as many starts as there are proposals for: one alone is often stuck."""
 _SEED: Final = 88172645463325252
 _HEAT: Final = (1.0, 0.001)
 """First and last temperature, in parts of the descent's mean gain a move."""
@@ -46,21 +48,20 @@ def annealed(
     if not COMPILED or most <= 0 or gain <= 0 or not len(vms):
         return None
     hosts = np.flatnonzero(start.judged)
-    where = _where(start, found, hosts)
-    hottest, coldest = _HEAT
-    kernel.anneal(
-        vms,
-        *_cluster(start, hosts, price),
-        where,
-        *_hosts(found, ceiling, hosts),
-        most=most,
-        proposals=effort * _proposals(most, len(vms)),
-        heat=(gain / most * hottest, gain / most * coldest),
-        seed=_SEED,
-    )
-    targets = found.view.vm_host.copy()
-    targets[vms] = hosts[where[vms, 0]]
-    return targets
+    cluster, heat = _cluster(start, hosts, price), (gain / most * _HEAT[0], gain / most * _HEAT[1])
+    proposals = _proposals(most, len(vms))
+    starts = max(1, proposals // (_PROPOSALS_PER_VM * len(vms)))
+
+    def searched(seed: int) -> IntArray:
+        where = _where(start, found, hosts)
+        state, length = _hosts(found, ceiling, hosts), effort * proposals // starts
+        kernel.anneal(vms, *cluster, where, *state, most=most, proposals=length, heat=heat, seed=seed)
+        targets = found.view.vm_host.copy()
+        targets[vms] = hosts[where[vms, 0]]
+        return targets
+
+    seeds = (_SEED * (2 * number + 1) % 2**64 for number in range(starts))
+    return min(map(searched, seeds), key=lambda targets: _cost(start, targets, price))
 
 
 def _proposals(most: int, vms: int) -> int:
@@ -68,6 +69,15 @@ def _proposals(most: int, vms: int) -> int:
     usual, many = _PROPOSALS_PER_MOVE
     wanted = usual * most * min(1.0, 10 * most / vms)
     return int(np.clip(wanted, _LEAST_PROPOSALS, np.clip(many * most, *_MOST_PROPOSALS)))
+
+
+def _cost(start: Load, targets: IntArray, price: FloatArray) -> float:
+    """What the kernel lowers: the score with the VMs at their targets, and the price of all moves."""
+    even, homes = Evenness(start), start.view.vm_host
+    moved = np.flatnonzero(targets != homes)
+    for vm in moved:
+        even.move(int(vm), int(homes[vm]), int(targets[vm]))
+    return even.score() + float(price[moved].sum())
 
 
 def _tied(load: Load) -> BoolArray:

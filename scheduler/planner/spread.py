@@ -1,5 +1,6 @@
 """The objective `spread`: even load. The score is the spread itself, so one empty host among many is seen at once."""
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -47,24 +48,34 @@ class Spread:
         )
 
     def search(self, load: Load, movable: BoolArray, budget: Budget) -> list[Move]:
-        """Steepest descent, refined; all of its moves, or none when they gain less than the minimum."""
+        """Steepest descent, refined; all of its moves, or none when without limits, too, they gain less than least."""
         before = Evenness(load).score()
         movable = movable & load.view.active
         movable[movable] = load.judged[load.view.vm_host[movable]]
-        # A gain counts only for what is left of the horizon once the VM has arrived.
-        lasting = np.maximum(0.0, 1 - seconds_of(load.view.vms, self._settings) / self._settings.horizon_seconds)
+        lasting = self._lasting(load)
         movable &= lasting > 0
         trial = load.copy()
         moves = self._descend(trial, movable, lasting, budget)
         least = max(
             self._settings.minimum_gain_ratio * before, LEAST_GAIN * max(self._settings.weights.values(), default=0.0)
         )
-        if before - Evenness(trial).score() < least:
+        if before - Evenness(trial).score() < least and before - self._unlimited(trial, moves, movable, budget) < least:
             return []
         moves = self._refined(load, trial, moves, movable, lasting, budget)
         for move in moves:
             load.move(move.vm, move.destination)
         return moves
+
+    def _unlimited(self, load: Load, moves: list[Move], movable: BoolArray, budget: Budget) -> float:
+        """The score that descent would reach in plans to come: few moves of many are worth making, too."""
+        further, movable = load.copy(), movable.copy()
+        movable[[move.vm for move in moves]] = False
+        self._descend(further, movable, self._lasting(load), replace(budget, moves=None, gib=None))
+        return Evenness(further).score()
+
+    def _lasting(self, load: Load) -> FloatArray:
+        """What is left of the horizon once each VM has arrived, 0 to 1: a gain counts only for that."""
+        return np.maximum(0.0, 1 - seconds_of(load.view.vms, self._settings) / self._settings.horizon_seconds)
 
     def stuck(self, load: Load, blocked: list[Reason | None]) -> Stuck:  # noqa: ARG002
         """Nothing: no VM of an uneven cluster has to leave its host."""

@@ -30,7 +30,7 @@ def test_planning_is_fast(tmp_path: Path) -> None:
         if not path.exists():
             path.write_text(dump_snapshot(generated(hosts, vms, seed=1)), encoding="utf-8")
         limit = () if most is None else ("--max-moves", str(most))
-        ran = timed("plan", "--snapshot", path, "--objective", "spread", *limit, "--json")
+        ran = timed("plan", "--snapshot", path, "--objective", "spread", *limit, "--time-limit", "30", "--json")
         made = json.loads(ran.output)
         batches = max(step["batch"] for step in made["steps"])
         seconds = f"{made['planning_seconds']:.2f} s"

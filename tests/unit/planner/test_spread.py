@@ -43,6 +43,15 @@ def test_one_empty_host_is_filled_at_every_size(hosts: int) -> None:
     assert made.score_after < 0.5 * made.score_before
 
 
+def test_a_single_move_of_many_is_made_though_it_alone_gains_less_than_the_least() -> None:
+    names = [f"host{n:02}" for n in range(20)]
+    vms = [vm(f"web{name}{n}", name, memory_mib=2048, cpu_demand_cores=0.5) for name in names[1:] for n in range(20)]
+    snapshot = cluster([host(name) for name in names], vms)
+    made = plan(snapshot, replace(SPREAD, max_moves=1), clock=lambda: 0.0)
+    assert len(made.steps) == 1
+    assert made.score_before - made.score_after < SPREAD.minimum_gain_ratio * made.score_before
+
+
 def test_hosts_of_different_sizes_are_not_filled_above_the_limit() -> None:
     vms = [vm(f"web{n}", "big", cpu_demand_cores=3.0, vcpus=4) for n in range(10)]
     made = plan(cluster([host("big", cpus=32), host("small", cpus=4)], vms), SPREAD, clock=lambda: 0.0)
