@@ -54,7 +54,7 @@ def test_every_command_prints_one_json_document(quick_lab: Lab, start_daemon: St
         ("migrate", "--dry-run", "vm1"): 0,
         ("migrate", "vm2"): 3,
         ("abort", "vm1"): 3,
-        ("drain", "--dry-run", "node3"): 0,
+        ("drain", "--dry-run", "node2"): 0,
         ("approve", "77"): 2,
         ("cordon", "nowhere"): 2,
     }
