@@ -11,7 +11,7 @@ from .session import BAD_INPUT, Session, fail, live, print_json
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..config.models import AntiAffinitySection
+    from ..config.rules import AntiAffinitySection
 
 _config = click.option(
     "--config", "config_path", type=click.Path(path_type=Path), help="Instead of the global --config."

@@ -11,7 +11,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from .contradictions import contradictions
-from .models import ApiSection, Config, key_of
+from .models import Config
+from .process import ApiSection
+from .section import key_of
 
 DEFAULT_PATH = Path("/etc/virt-scheduler/config.toml")
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from scheduler.config import Config
-from scheduler.config.models import key_of
+from scheduler.config.section import key_of
 
 
 def tables(model: type[BaseModel] = Config, path: str = "") -> Iterator[tuple[str, bool, FieldInfo, type[BaseModel]]]:
