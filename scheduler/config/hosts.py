@@ -25,7 +25,7 @@ class HostSection(Section):
     """Its address in the migration network; libvirt chooses when it is not given."""
     reserved_memory_mib: SizeMib = 1024
     """Memory kept for the host itself; VMs never get it."""
-    labels: Annotated[dict[str, str], Field(default_factory=dict)]
+    labels: dict[str, str] = Field(default_factory=dict)
     """Free names, such as the rack."""
     mode: Annotated[Mode | None, Field(exclude_if=lambda mode: mode is None)] = None
     """The mode for VMs that run on it; `mode` of the cluster when it is not given."""
