@@ -8,6 +8,7 @@ host's doing.
 
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import takewhile
 from math import ceil, inf
 
 from .observation import DomainObservation, HostObservation
@@ -54,6 +55,8 @@ class _VmWindow:
     """When it was last seen active, on any host."""
     active_since_s: float = -inf
     rates: deque[Rate] = field(default_factory=deque)
+    high: tuple[object, float | None] = (None, None)
+    """The high percentile, after what it is of: it changes with the rates only, and is asked for far more often."""
 
 
 @dataclass(slots=True)
@@ -89,9 +92,19 @@ class DemandBook:
 
     def demand_high_cores(self, uuid: str, *, now_s: float, percentile: float) -> float | None:
         """The `percentile` (0..1) of demand over the whole window but its start, by nearest rank. None: not known."""
-        recent = self._recent(uuid, now_s, self._window_s)
-        demands = sorted(rate.demand_cores for rate, _ in recent if not rate.starting)
-        return demands[max(0, ceil(percentile * len(demands)) - 1)] if demands else None
+        window = self._vms.get(uuid)
+        if window is None or not window.rates:
+            return None
+        start_s = now_s - self._window_s
+        first_s = next((rate.at_s for rate in window.rates if rate.at_s > start_s), None)
+        if first_s is None and window.rates[-1].at_s <= now_s - LAST_RATE_HOLDS_S:
+            return None
+        of = percentile, first_s, window.rates[-1].at_s
+        if window.high[0] != of:
+            recent = _within(window.rates, now_s, self._window_s)
+            demands = sorted(rate.demand_cores for rate, _ in recent if not rate.starting)
+            window.high = of, demands[max(0, ceil(percentile * len(demands)) - 1)] if demands else None
+        return window.high[1]
 
     def starting(self, uuid: str, *, now_s: float, recent_s: float) -> bool:
         """Whether a VM has been seen running for less than `recent_s`, so that its mean demand is not known yet."""
@@ -175,7 +188,9 @@ def _within(rates: deque[Rate], now_s: float, recent_s: float) -> list[tuple[Rat
     Where there is none it is the last one, if that is not older than a minute.
     """
     start_s = now_s - recent_s
-    found = [(rate, min(rate.elapsed_s, rate.at_s - start_s)) for rate in rates if rate.at_s > start_s]
+    # From the latest back: recent ones are few among the rates of a whole window.
+    latest_first = takewhile(lambda rate: rate.at_s > start_s, reversed(rates))
+    found = [(rate, min(rate.elapsed_s, rate.at_s - start_s)) for rate in latest_first]
     if not found and rates and rates[-1].at_s > now_s - LAST_RATE_HOLDS_S:
         found = [(rates[-1], rates[-1].elapsed_s)]
     return found

@@ -4,7 +4,7 @@ Events are hints, looks are truth: an event only makes the next look come at onc
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -18,7 +18,7 @@ from ..cluster.observation import DomainFacts, DomainObservation, Event, EventKi
 from ..cluster.ports import HypervisorCluster, HypervisorError
 from ..cluster.rules import Rules
 from ..operations.clock import Clock
-from .compatibility import CpuCompatibility
+from .compatibility import CpuCompatibility, GuestCpu, kinds_of
 from .hosts import same_machine_as
 from .waiting import end, happens
 from .whereabouts import Whereabouts
@@ -77,6 +77,8 @@ class _Watch:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     observation: HostObservation | None = None
+    kinds: Mapping[GuestCpu, DomainFacts] = field(default_factory=dict)
+    """The kinds of guest CPU that the latest look shows."""
     reachable: bool | None = None
     """None: not known yet."""
     lost_at_s: float = 0.0
@@ -102,7 +104,7 @@ class Observer:
         self._watches: dict[str, _Watch] = {}
         self._demand = DemandBook()
         self._whereabouts = Whereabouts()
-        self._compatibility = CpuCompatibility(cluster, self._snapshots_are_old)
+        self.compatibility = CpuCompatibility(cluster, self._snapshots_are_old)
         self._snapshots: dict[float, Snapshot] = {}
         """Those made since the last look, by the time that demand was taken over."""
         self._snapshots_made_at_s = 0.0
@@ -119,7 +121,7 @@ class Observer:
     async def unwatch(self, name: str) -> None:
         """Stop looking at a host and forget it."""
         watch = self._watches.pop(name)
-        self._compatibility.forget(name)
+        self.compatibility.forget(name)
         self._whereabouts.lost(name)
         self._news()
         await end(watch.task)
@@ -127,7 +129,7 @@ class Observer:
     async def close(self) -> None:
         """Stop looking at all."""
         await end(*(watch.task for watch in self._watches.values()))
-        await self._compatibility.close()
+        await self.compatibility.close()
 
     async def follow_events(self) -> None:
         """Take in what the hypervisors tell, until cancelled."""
@@ -136,7 +138,7 @@ class Observer:
             if watch is None:
                 continue
             if event.kind is EventKind.CONNECTED:
-                self._compatibility.forget(event.host)
+                self.compatibility.forget(event.host)
             elif event.kind is EventKind.DISCONNECTED:
                 self._lost(watch, event.detail or "connection lost")
             self._witness.on_event(event)
@@ -148,6 +150,11 @@ class Observer:
     def names(self) -> list[str]:
         """All hosts, in the order in which they were configured."""
         return list(self._watches)
+
+    @property
+    def reachable(self) -> list[str]:
+        """The hosts that answer."""
+        return [name for name, watch in self._watches.items() if watch.reachable]
 
     def detail(self, host: str) -> str:
         """Why a host is unreachable; empty when it is not."""
@@ -198,7 +205,7 @@ class Observer:
         """Look at these hosts now, and have the CPU questions about all guests answered by them."""
         known = [host for host in hosts if host in self._watches]
         await asyncio.gather(*(self._look(self._watches[host]) for host in known))
-        await self._compatibility.ask([host for host in known if self._is_reachable(host)], self._guests())
+        await self.compatibility.ask([host for host in known if self._is_reachable(host)], self._kinds())
 
     def asking_for_placement(self) -> dict[str, bool]:
         """VMs whose metadata asks the daemon to place and start them, by UUID: whether they are active already.
@@ -226,7 +233,7 @@ class Observer:
             uuids = self.defined_uuids()
             self._demand.forget_all_but(uuids)
             self._whereabouts.forget_all_but(uuids)
-            self._compatibility.forget_all_but(self._guests())
+            self.compatibility.forget_all_but(self._kinds())
 
     def _assembled(self, now_s: float, recent_s: float, watches: Iterable[_Watch]) -> Snapshot:
         hosts = [
@@ -241,7 +248,7 @@ class Observer:
         ]
         windows = Windows(now_s=now_s, recent_s=recent_s, stale_after_s=self.settings.stale_after_s)
         taken_at = datetime.fromtimestamp(self._clock.wall(), UTC)
-        verdicts, moving = self._compatibility.verdicts, self._whereabouts.changing_hands()
+        verdicts, moving = self.compatibility.verdicts, self._whereabouts.changing_hands()
         return assemble(taken_at, hosts, self._demand, windows, self.rules, verdicts, moving)
 
     def _snapshots_are_old(self) -> None:
@@ -250,8 +257,11 @@ class Observer:
     def _domains(self) -> list[DomainObservation]:
         return [domain for watch in self._watches.values() if watch.observation for domain in watch.observation.domains]
 
-    def _guests(self) -> Sequence[DomainFacts]:
-        return [domain.facts for domain in self._domains() if not domain.incoming]
+    def _kinds(self) -> dict[GuestCpu, DomainFacts]:
+        kinds: dict[GuestCpu, DomainFacts] = {}
+        for watch in self._watches.values():
+            kinds.update(watch.kinds)
+        return kinds
 
     def _is_reachable(self, host: str) -> bool:
         return host in self._watches and bool(self._watches[host].reachable)
@@ -297,6 +307,7 @@ class Observer:
             self._refuse(watch, twins[0])
             return
         watch.observation = observation
+        watch.kinds = kinds_of(domain.facts for domain in observation.domains if not domain.incoming)
         for twin in twins[1:]:
             self._refuse(twin, watch)
         self._demand.record(observation)
@@ -322,7 +333,7 @@ class Observer:
 
     def _refuse(self, watch: _Watch, original: _Watch) -> None:
         """Two addresses of one libvirtd are one host: counted twice, its room would be given away twice."""
-        watch.observation = None
+        watch.observation, watch.kinds = None, {}
         self._lost(watch, same_machine_as(original.host.name))
 
     def _lost(self, watch: _Watch, detail: str) -> None:

@@ -38,8 +38,7 @@ def chosen(snapshot: Snapshot, names: Sequence[str], *, wanted: Callable[[Vm], b
     return list(found.values())
 
 
-def known_host(snapshot: Snapshot, name: str | None) -> None:
-    """Hold against the snapshot what a request calls a host; None is no host in particular."""
-    names = [host.name for host in snapshot.hosts]
+def known_host(names: Sequence[str], name: str | None) -> None:
+    """Hold against the hosts' names what a request calls a host; None is no host in particular."""
     if name is not None and name not in names:
         raise ControlError("not_found", f"there is no host {name!r}; the hosts are {', '.join(names)}")

@@ -146,7 +146,7 @@ class Service:
         """Where the VM may be, best first, then where it may not, why, and what would have to change."""
         snapshot = self.snapshot()
         found = one(snapshot, vm)
-        known_host(snapshot, host)
+        known_host(self._rooms.observer.names, host)
         return verdicts(snapshot, found, self._rooms.configured.planner, host)
 
     async def matrix(self, vm: str | None) -> Matrix:
@@ -166,7 +166,7 @@ class Service:
         self, definitions: Sequence[str], *, host: str | None, dry_run: bool, requested_by: str
     ) -> list[PlacementRecord]:
         """Define and start new VMs, one after the other: each sees the rooms taken by those before."""
-        known_host(self.snapshot(), host)
+        known_host(self._rooms.observer.names, host)
         placements = self._rooms.placements
         for index, definition in enumerate(definitions):
             try:
@@ -184,7 +184,7 @@ class Service:
     ) -> list[PlacementRecord]:
         """Start defined VMs, one after the other. Of a glob, those that run already are passed over."""
         snapshot = self.snapshot()
-        known_host(snapshot, host)
+        known_host(self._rooms.observer.names, host)
         placements, records, rehearsal = self._rooms.placements, [], Rehearsal() if dry_run else None
         for vm in chosen(snapshot, vms, wanted=lambda vm: not vm.active):
             try:
@@ -205,7 +205,7 @@ class Service:
     ) -> list[MigrationRecord]:
         """Check each move and begin those that can be made; of a glob, VMs that do not run are passed over."""
         snapshot = self.snapshot()
-        known_host(snapshot, to)
+        known_host(self._rooms.observer.names, to)
         moving = chosen(snapshot, vms, wanted=lambda vm: vm.active)
         asked = {vm.host for vm in moving if vm.host} | ({to} if to else set())
         silent = await patience.silent(self._rooms.clock, self._rooms.view, asked)
@@ -335,20 +335,20 @@ class Service:
 
     async def cordon(self, host: str, *, requested_by: str) -> HostStatus:
         """Nothing moves to it or starts on it any more."""
-        known_host(self.snapshot(), host)
+        known_host(self._rooms.observer.names, host)
         await self._rooms.drains.cordon(host, requested_by=requested_by)
         return self._host(host)
 
     async def uncordon(self, host: str, *, requested_by: str) -> HostStatus:
         """It is in service again; a drain of it ends."""
-        known_host(self.snapshot(), host)
+        known_host(self._rooms.observer.names, host)
         await self._rooms.drains.uncordon(host)
         self._rooms.notices.publish("host", f"{requested_by} put {host} into service", host=host)
         return self._host(host)
 
     async def drain(self, host: str, *, dry_run: bool, requested_by: str) -> dict[str, object]:
         """Cordon it and move its VMs away; returns the plan."""
-        known_host(self.snapshot(), host)
+        known_host(self._rooms.observer.names, host)
         drains = self._rooms.drains
         plan = await (drains.plan(host) if dry_run else drains.drain(host, requested_by=requested_by))
         return plan.as_dict()

@@ -1,10 +1,11 @@
 """The cluster as decisions see it: what was last seen, laid over with what is under way and what people said."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from ..cluster.hold import ContentionClock
 from ..cluster.model import Host, HostState, Snapshot
+from ..cluster.observation import DomainFacts
 from ..filters.view import View as Arrays
 from ..operations.clock import Clock
 from ..operations.gate import Gate
@@ -36,6 +37,19 @@ class View:
         """That host alone, after a fresh look at it."""
         await self._observer.look(host)
         return self._laid_over(self._observer.snapshot_of(host))
+
+    def up(self) -> list[str]:
+        """The hosts that answer and are in service."""
+        cordoned = self._cordoned()
+        return [name for name in self._observer.reachable if name not in cordoned]
+
+    def cpu_answers(self, facts: DomainFacts) -> Mapping[str, frozenset[str] | None]:
+        """See `ClusterView`."""
+        return self._observer.compatibility.answers(facts)
+
+    async def ask_cpu(self, host: str, facts: DomainFacts) -> frozenset[str] | None:
+        """See `ClusterView`."""
+        return await self._observer.compatibility.answer(host, facts)
 
     def judge_contention(self, settings: PlannerSettings) -> bool:
         """Count on for hosts that are contended by their last two looks; whether one has been for long enough.

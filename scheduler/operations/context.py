@@ -1,10 +1,11 @@
 """What starts, migrations and drains work with in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..cluster.model import Snapshot, Vm
+from ..cluster.observation import DomainFacts
 from ..cluster.ports import HypervisorCluster
 from ..cluster.reason import Reason
 from .clock import Clock
@@ -24,6 +25,15 @@ class ClusterView(Protocol):
 
     async def inspect(self, host: str) -> Snapshot:
         """Look at this host now; a snapshot of it alone, with the VMs that are there or start there."""
+
+    def up(self) -> Sequence[str]:
+        """The names of the hosts that may take VMs."""
+
+    def cpu_answers(self, facts: DomainFacts) -> Mapping[str, frozenset[str] | None]:
+        """What hosts have answered `ask_cpu` about that guest CPU before, as long as they still would."""
+
+    async def ask_cpu(self, host: str, facts: DomainFacts) -> frozenset[str] | None:
+        """The features that a host lacks for that guest CPU; None: it cannot tell. HypervisorError: no answer."""
 
 
 Check = Callable[[Snapshot, Vm, str], tuple[Reason, ...]]

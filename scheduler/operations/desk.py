@@ -8,6 +8,7 @@ not in them, so a host that was chosen by kept arrays has to be looked at once m
 import asyncio
 from typing import Final
 
+from ..cluster.model import Vm
 from ..planner.placement import Placer
 from ..planner.settings import PlannerSettings
 from .clock import Clock
@@ -33,6 +34,8 @@ class Desk:
         self._made_at_s = 0.0
         self._followed: set[tuple[str, str]] = set()
         """Starts that the kept arrays have."""
+        self._latest: list[tuple[Vm, str]] = []
+        """Those that arrays which are being made may not have."""
         self._renewal: asyncio.Task[None] | None = None
 
     def placer(self, settings: PlannerSettings) -> Placer:
@@ -44,7 +47,7 @@ class Desk:
             return made
         if age_s > RENEWED_AFTER_S and (self._renewal is None or self._renewal.done()):
             self._renewal = asyncio.create_task(self._renew(settings), name="renew-desk")
-        self._follow(self._kept)
+        self.follow()
         return self._kept
 
     @property
@@ -52,9 +55,25 @@ class Desk:
         """Whether the next choice is by arrays that may have missed something."""
         return self._kept is not None
 
+    def follow(self) -> None:
+        """Take the rooms of what was asked to start or to move since. What has ended keeps its room for a while.
+
+        To be called with each reservation: it ends when the VM is seen, and the kept arrays do not see it.
+        """
+        if self._kept is None:
+            return
+        for vm, host in self._gate.reserved():
+            if (vm.uuid, host) not in self._followed:
+                self._kept.start(vm, host)
+                self._followed.add((vm.uuid, host))
+                self._latest.append((vm, host))
+        for uuid, destination in self._gate.booked():
+            self._kept.expect(uuid, destination)
+
     def forget(self) -> None:
         """They were wrong: the next choice is by new ones."""
         self._kept = None
+        self._latest.clear()
 
     async def stop(self) -> None:
         """Renew nothing any more."""
@@ -63,21 +82,15 @@ class Desk:
             await asyncio.gather(self._renewal, return_exceptions=True)
 
     async def _renew(self, settings: PlannerSettings) -> None:
+        self._latest.clear()
         snapshot = self._view.snapshot()
         made = await asyncio.to_thread(Placer, snapshot, settings)
         if self._kept is not None:
             self._keep(made)
+            for vm, host in self._latest:
+                made.start(vm, host)
 
     def _keep(self, made: Placer) -> None:
         self._kept = made if len(made.load.view.vms) > self._kept_above else None
         self._made_at_s = self._clock.monotonic()
         self._followed.clear()
-
-    def _follow(self, placer: Placer) -> None:
-        """Take the rooms of what was asked to start or to move since. What has ended keeps its room for a while."""
-        for vm, host in self._gate.reserved():
-            if (vm.uuid, host) not in self._followed:
-                placer.start(vm, host)
-                self._followed.add((vm.uuid, host))
-        for uuid, destination in self._gate.booked():
-            placer.expect(uuid, destination)

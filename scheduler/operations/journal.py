@@ -3,8 +3,10 @@
 It owns the file and its tables; records go in and come out as they are in `records`.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,10 +71,11 @@ class Journal:
     @classmethod
     async def open(cls, path: Path | str, *, decisions_kept: int = DECISIONS_KEPT) -> "Journal":
         """Open or create the file; `:memory:` keeps it nowhere."""
-        # No implicit transactions: each statement is one, on disk when it returns.
-        connecting = aiosqlite.connect(path, isolation_level=None)
         try:
-            connection = await connecting
+            # aiosqlite, when it cannot connect, leaves a thread that fails loudly if the loop is closed before it ends.
+            await asyncio.to_thread(_open_once, path)
+            # No implicit transactions: each statement is one, on disk when it returns.
+            connection = await aiosqlite.connect(path, isolation_level=None)
         except sqlite3.Error as error:
             raise JournalError(f"{path}: {error}") from error
         connection.row_factory = sqlite3.Row
@@ -274,3 +277,9 @@ class Journal:
             raise JournalError(f"the journal cannot be read: {error}") from error
         finally:
             self._pending -= 1
+
+
+def _open_once(path: Path | str) -> None:
+    """Make the file if there is none. Raises sqlite3.Error."""
+    with closing(sqlite3.connect(path)):
+        pass

@@ -1,5 +1,6 @@
 """Starts VMs, each on the best host there is: new ones from an XML, and stopped ones wherever they are defined."""
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 from uuid import uuid4
@@ -122,8 +123,10 @@ class Placements:
                 rehearsal.start(vm, host)
                 return Course(placement=first, host=host)
             self._context.gate.reserve(vm, host)
-            hanging = await self._hanging(vm, host)
-            if hanging or (kept and await self._outdated(vm, host)):
+            self._desk.follow()
+            hanging, outdated = await self._looked_at(vm, host, check=kept)
+            if hanging or outdated:
+                self._give_up(vm)
                 silent |= hanging
                 first = None
                 continue
@@ -136,7 +139,7 @@ class Placements:
             if isinstance(failure, UnreachableError):
                 return Course(placement=first, host=None, attempts=attempts, trouble="it may run there all the same")
             # A look in the middle of the attempt has shown a definition that is gone: it is no namesake, no old one.
-            await self._context.view.refresh(*touched)
+            await asyncio.gather(*map(self._context.view.inspect, sorted(touched)))
 
     def choose(
         self,
@@ -164,33 +167,24 @@ class Placements:
         snapshot = patience.without(self._context.view.snapshot(), silent)
         return Placer(rehearsal.on(snapshot) if rehearsal else snapshot, self.settings)
 
-    async def _outdated(self, vm: Vm, host: str) -> bool:
-        """Whether a fresh look at `host`, where room is reserved, shows that it cannot take `vm` after all."""
+    async def _looked_at(self, vm: Vm, host: str, *, check: bool) -> tuple[frozenset[str], bool]:
+        """A fresh look at `host`, where room is reserved, and at the one that has the definition.
+
+        Those that do not answer; and whether `host`, to `check`, cannot take `vm` after all.
+        """
+        context, looked_at = self._context, {host, vm.host or host}
         try:
-            against = check_start(await self._context.view.inspect(host), vm, host)
+            seen = await patience.answers(context.clock, {name: context.view.inspect(name) for name in looked_at})
+            outdated = check and host in seen and bool(check_start(seen[host], vm, host))
+            return frozenset(looked_at) - seen.keys(), outdated
         except BaseException:
             self._give_up(vm)
             raise
-        if against:
-            self._give_up(vm)
-        return bool(against)
 
     def _give_up(self, vm: Vm) -> None:
         """Its room is free again, and the desk does not know that."""
         self._context.gate.release(vm.uuid)
         self._desk.forget()
-
-    async def _hanging(self, vm: Vm, host: str) -> frozenset[str]:
-        """Those that do not answer of the host that was chosen and the one that has the definition."""
-        try:
-            context = self._context
-            hanging = await patience.silent(context.clock, context.view, {host, vm.host or host})
-        except BaseException:
-            self._give_up(vm)
-            raise
-        if hanging:
-            self._give_up(vm)
-        return hanging
 
     async def _attempt(self, vm: Vm, startable: Startable, host: str, step: Step) -> HypervisorError | None:
         """Start it on `host`, where its room is reserved; returns what went wrong."""
@@ -208,15 +202,17 @@ class Placements:
             self._give_up(vm)
             raise
         gate.confirm(vm.uuid)
-        await self._context.view.refresh(host)
+        await self._context.view.inspect(host)
         return None
 
     async def _described(self, read: Definition, uuid: str) -> tuple[Vm, frozenset[str]]:
         """The VM that is not there yet, with what each host's libvirt says of its CPU; and those that say nothing."""
         facts = read.facts
-        hosts = [host.name for host in self._context.view.snapshot().hosts if host.state is HostState.UP]
-        questions = {host: self._cpu_lacks(host, facts) for host in hosts}
-        answers = await patience.answers(self._context.clock, questions)
+        view = self._context.view
+        hosts, known = view.up(), view.cpu_answers(facts)
+        questions = {host: self._cpu_lacks(host, facts) for host in hosts if host not in known}
+        answers = await patience.answers(self._context.clock, questions) if questions else {}
+        silent = questions.keys() - answers.keys()
         vm = Vm(
             name=read.name,
             uuid=uuid,
@@ -224,18 +220,18 @@ class Placements:
             memory_mib=facts.memory_mib,
             state=VmState.STOPPED,
             required_cpu_features=facts.required_cpu_features,
-            cpu_missing_on={name: missing for name, missing in answers.items() if missing is not None},
+            cpu_missing_on={name: missing for name, missing in {**known, **answers}.items() if missing is not None},
             domain_type=facts.virt_type,
             machine_type=facts.machine_type,
             networks=facts.networks,
             storage=facts.storage,
             labels=facts.labels,
         )
-        return vm, frozenset(hosts) - answers.keys()
+        return vm, frozenset(silent)
 
     async def _cpu_lacks(self, host: str, facts: DomainFacts) -> frozenset[str] | None:
         try:
-            return (await self._context.cluster.compare_cpu(host, facts)).lacks
+            return await self._context.view.ask_cpu(host, facts)
         except HypervisorError:
             return None
 

@@ -85,7 +85,7 @@ class Interrupted:
         try:
             ended = await self._found_out(record, host)
             await context.journal.update_placement(ended)
-            await context.view.refresh(host)
+            await context.view.inspect(host)
         except (HypervisorError, JournalError) as error:
             log.info("an interrupted placement cannot be settled yet", vm=record.vm, error=str(error))
         else:

@@ -1,13 +1,13 @@
 """Looking at hosts: promptly, each on its own, and never taken in by what one of them says."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from scheduler.cluster.model import HostState, VmState
 from scheduler.cluster.observation import DomainFacts, HostFacts, HostObservation
 from scheduler.cluster.ports import CpuAnswer, UnreachableError
-from scheduler.daemon.compatibility import CpuCompatibility
+from scheduler.daemon.compatibility import NEW_KINDS_KEPT, CpuCompatibility, kinds_of
 from scheduler.simulation.cluster import SimulatedCluster
 
 from .conftest import AT_ONCE, AUTO, House
@@ -120,13 +120,13 @@ async def test_what_is_gone_is_forgotten(house: House):
     await house.clock.advance(30)
     observer = daemon._observer
     assert observer._demand._vms
-    assert observer._compatibility._answers
+    assert observer.compatibility._answers
     house.cluster.end_guest("node1", uuid)
     await house.cluster.undefine("node1", uuid)
     await house.clock.advance(120)
     assert not observer._demand._vms
     assert not observer._whereabouts._ran_on
-    assert not observer._compatibility._answers
+    assert not observer.compatibility._answers
 
 
 async def test_snapshots_within_a_moment_are_assembled_once(house: House):
@@ -154,18 +154,19 @@ class Questions:
 
 
 GUEST = DomainFacts(vcpus=1, memory_mib=1, cpu_xml="<cpu/>")
+KINDS = kinds_of([GUEST, GUEST])
 
 
 async def test_a_kind_of_guest_cpu_is_asked_about_once_for_each_host():
     questions, changes = Questions(frozenset({"avx2"})), list[int]()
     known = CpuCompatibility(questions, lambda: changes.append(1))  # type: ignore[arg-type]
-    await known.ask(["a", "b"], [GUEST, GUEST])
-    await known.ask(["a", "b"], [GUEST])
+    await known.ask(["a", "b"], KINDS)
+    await known.ask(["a", "b"], KINDS)
     assert questions.asked == ["a", "b"]
     assert known.verdicts(GUEST) == {"a": {"avx2"}, "b": {"avx2"}}
     known.forget("a")
     assert known.verdicts(GUEST) == {"b": {"avx2"}}
-    await known.ask(["a"], [GUEST])
+    await known.ask(["a"], KINDS)
     assert questions.asked == ["a", "b", "a"]
     assert len(changes) == 4
 
@@ -178,7 +179,7 @@ async def test_no_answer_is_no_verdict(answer: Exception | None, times: int):
     questions = Questions(answer)
     known = CpuCompatibility(questions, lambda: None)  # type: ignore[arg-type]
     for _ in range(2):
-        await known.ask(["a"], [GUEST])
+        await known.ask(["a"], KINDS)
     assert known.verdicts(GUEST) == {}
     assert len(questions.asked) == times
     await known.close()
@@ -187,3 +188,19 @@ async def test_no_answer_is_no_verdict(answer: Exception | None, times: int):
 def test_what_names_no_cpu_is_not_asked_about():
     known = CpuCompatibility(Questions(), lambda: None)  # type: ignore[arg-type]
     assert known.verdicts(DomainFacts(vcpus=1, memory_mib=1)) == {}
+    assert kinds_of([DomainFacts(vcpus=1, memory_mib=1)]) == {}
+
+
+async def test_answers_about_a_vm_to_be_placed_are_kept_until_the_host_comes_back():
+    questions = Questions(frozenset({"avx2"}))
+    known = CpuCompatibility(questions, lambda: None)  # type: ignore[arg-type]
+    assert known.answers(GUEST) == {}
+    for host in ("a", "b"):
+        assert await known.answer(host, GUEST) == {"avx2"}
+    known.forget_all_but({})
+    assert known.answers(GUEST) == {"a": {"avx2"}, "b": {"avx2"}}
+    known.forget("a")
+    assert known.answers(GUEST) == {"b": {"avx2"}}
+    for number in range(NEW_KINDS_KEPT):
+        assert known.answers(replace(GUEST, cpu_xml=f"<cpu>{number}</cpu>")) == {}
+    assert known.answers(GUEST) == {}

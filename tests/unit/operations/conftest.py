@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from scheduler.cluster.assemble import HostInput, Windows, assemble
 from scheduler.cluster.demand import DemandBook
-from scheduler.cluster.model import Snapshot
+from scheduler.cluster.model import HostState, Snapshot
 from scheduler.cluster.observation import DomainFacts, Event, HostFacts, HostObservation
 from scheduler.cluster.ports import HypervisorError
 from scheduler.cluster.reason import Reason
@@ -47,6 +47,15 @@ class Picture:
     async def inspect(self, host: str) -> Snapshot:
         await self.refresh(host)
         return self._of([host])
+
+    def up(self) -> list[str]:
+        return [host.name for host in self.snapshot().hosts if host.state is HostState.UP]
+
+    def cpu_answers(self, facts: DomainFacts) -> dict[str, frozenset[str] | None]:
+        return {}
+
+    async def ask_cpu(self, host: str, facts: DomainFacts) -> frozenset[str] | None:
+        return (await self._cluster.compare_cpu(host, facts)).lacks
 
     def _of(self, names: Iterable[str]) -> Snapshot:
         hosts = [

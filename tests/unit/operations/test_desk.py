@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from scheduler.cluster.model import Snapshot, Vm, VmState
+from scheduler.cluster.observation import DomainFacts
 from scheduler.filters import registry
 from scheduler.operations.desk import FORGOTTEN_AFTER_S, RENEWED_AFTER_S, Desk
 from scheduler.operations.gate import Gate
@@ -36,6 +37,15 @@ class Seen:
 
     async def inspect(self, host: str) -> Snapshot:
         return self.snapshot()
+
+    def up(self) -> list[str]:
+        return [host.name for host in self.seen.hosts]
+
+    def cpu_answers(self, facts: DomainFacts) -> dict[str, frozenset[str] | None]:
+        return {}
+
+    async def ask_cpu(self, host: str, facts: DomainFacts) -> frozenset[str] | None:
+        return None
 
 
 def told(placement: Placement) -> tuple[object, ...]:
@@ -105,3 +115,18 @@ async def test_what_kept_arrays_have_missed_starts_nothing(world) -> None:
     # It was node1 that was chosen first; the look before the start showed what nobody had seen there.
     assert [attempt.host for attempt in record.attempts] == ["node2"]
     assert [refusal["host"] for refusal in record.refused] == ["node1"]
+
+
+async def test_kept_arrays_know_what_was_started_also_when_its_room_is_not_reserved_any_more(world) -> None:
+    world.vm("a", "node1")
+    await world.look()
+    desk = Desk(world.view, world.gate, world.clock, kept_above=0)
+    world.placements = Placements(world.context, world.placements.settings, desk)
+    desk.placer(world.placements.settings)
+    first = await place(world, xml("first", memory_mib=4096))
+    assert world.gate.reserved() == []
+    second = await place(world, xml("second", memory_mib=4096))
+    assert {first.host, second.host} == {"node2", "node3"}
+    await world.clock.advance(RENEWED_AFTER_S + 1)
+    desk.placer(world.placements.settings)
+    await desk.stop()
