@@ -83,9 +83,10 @@ class Desk:
 
     async def _renew(self, settings: PlannerSettings) -> None:
         self._latest.clear()
-        snapshot = self._view.snapshot()
+        outdated, snapshot = self._kept, self._view.snapshot()
         made = await asyncio.to_thread(Placer, snapshot, settings)
-        if self._kept is not None:
+        # Others that were made meanwhile are on a later snapshot, and have starts that `_latest` has lost.
+        if self._kept is outdated is not None:
             self._keep(made)
             for vm, host in self._latest:
                 made.start(vm, host)

@@ -1,5 +1,6 @@
 """Kept arrays choose what new ones would choose, and what they have missed starts nothing."""
 
+import asyncio
 from dataclasses import replace
 from random import Random
 
@@ -127,6 +128,52 @@ async def test_kept_arrays_know_what_was_started_also_when_its_room_is_not_reser
     assert world.gate.reserved() == []
     second = await place(world, xml("second", memory_mib=4096))
     assert {first.host, second.host} == {"node2", "node3"}
-    await world.clock.advance(RENEWED_AFTER_S + 1)
-    desk.placer(world.placements.settings)
-    await desk.stop()
+
+
+async def test_renewed_arrays_have_what_was_started_while_they_were_made() -> None:
+    clock = ManualClock()
+    gate = Gate(Limits(), clock)
+    view = Seen(generated(4, 60, seed=1), gate)
+    desk = Desk(view, gate, clock, kept_above=0)
+    old = desk.placer(SETTINGS)
+    renewal = await begun_renewal(desk, clock)
+    start(gate, desk, "new")
+    await renewal
+    renewed = desk.placer(SETTINGS)
+    assert renewed is not old
+    assert free_mib(renewed) == free_mib(old)
+
+
+async def test_renewed_arrays_do_not_replace_those_made_after_their_snapshot() -> None:
+    clock = ManualClock()
+    gate = Gate(Limits(), clock)
+    desk = Desk(Seen(generated(4, 60, seed=1), gate), gate, clock, kept_above=0)
+    desk.placer(SETTINGS)
+    renewal = await begun_renewal(desk, clock)
+    start(gate, desk, "new")
+    desk.forget()
+    newest = desk.placer(SETTINGS)
+    await renewal
+    assert desk.placer(SETTINGS) is newest
+
+
+async def begun_renewal(desk: Desk, clock: ManualClock) -> asyncio.Task[None]:
+    """The task that makes new arrays, which has its snapshot already."""
+    await clock.advance(RENEWED_AFTER_S + 1)
+    desk.placer(SETTINGS)
+    [renewal] = [task for task in asyncio.all_tasks() if task.get_name() == "renew-desk"]
+    await asyncio.sleep(0)
+    return renewal
+
+
+def start(gate: Gate, desk: Desk, name: str) -> None:
+    """A VM of 2 GiB starts on the first host, and was seen there."""
+    vm = Vm(name=name, uuid=name, vcpus=2, memory_mib=2048, state=VmState.STOPPED)
+    gate.reserve(vm, "host0000")
+    desk.follow()
+    gate.release(vm.uuid)
+
+
+def free_mib(placer: Placer) -> dict[str, int]:
+    view = placer.load.view
+    return {host.name: free for host, free in zip(view.hosts, view.free_memory_mib.tolist(), strict=True)}
