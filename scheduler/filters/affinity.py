@@ -1,6 +1,7 @@
 """Affinity (must): a VM runs where the others of its group run.
 
-Of a group that is scattered, the hosts that hold most of the others count as its place: so each repair gathers it.
+Of a group that is scattered, the hosts that hold most of the others count as its place: so each repair gathers it. A VM
+that is on one of several such hosts belongs there: what a repair has gathered is not taken apart again.
 """
 
 import numpy as np
@@ -45,5 +46,8 @@ def _must(view: View, need: Need) -> list[int]:
 
 def _place_of(view: View, need: Need, group: int) -> BoolArray:
     others = view.others(view.affinity_counts[group], need)
-    at_home: BoolArray = others == others.max(initial=0)
+    most = others.max(initial=0)
+    at_home: BoolArray = others == most
+    if most and need.live and at_home[need.host]:
+        return np.arange(len(others)) == need.host
     return at_home

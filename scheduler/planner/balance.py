@@ -103,9 +103,10 @@ def _drain(
 
 
 def _rounds(snapshot: Snapshot, settings: PlannerSettings, budget: Budget) -> tuple[Order, Stuck]:
-    """Plan, and plan again on the expected result, until nothing is left to do there.
+    """Plan, and plan again on what the plan so far leads to, until nothing is left to do there.
 
-    So the plan after this one is empty. A later round that no order can carry out is left out again.
+    So the plan after this one is empty. The moves of all rounds become one a VM; where no order carries that out, not
+    even with VMs parked, a later round follows those before it as it was found.
     """
     view, state, ordered = View(snapshot), snapshot, Order()
     budget.check()
@@ -113,16 +114,18 @@ def _rounds(snapshot: Snapshot, settings: PlannerSettings, budget: Budget) -> tu
     moves: list[Move] = []
     stuck: Stuck = []
     for _ in range(_MAX_ROUNDS):
-        left = budget.after(len(moves), _gib(view, moves))
-        found, still_stuck = _look(state, settings, left)
-        longer = merged(moves + found)
-        tried = order(load, longer, budget.check)
-        if moves and not tried.complete:
+        found, stuck = _look(state, settings, budget.after(len(moves), _gib(view, moves)))
+        if not found:
             break
-        moves, ordered, stuck = longer, tried, still_stuck
-        if not found or not budget.allows(len(moves)):
+        tried = order(load, merged(moves + found), budget.check)
+        if moves and tried.dropped:
+            tried = ordered.then(load, found, budget.check)
+        dropped = {move.vm for move, _ in tried.dropped}
+        moves, ordered = merged(moves + [move for move in found if move.vm not in dropped]), tried
+        reached = apply_plan(snapshot, steps(view, ordered, settings))
+        if reached == state or not budget.allows(len(moves)):
             break
-        state = apply_plan(state, steps(view, Order([found]), settings))
+        state = reached
     return ordered, stuck + [(move.vm, (reason,)) for move, reason in ordered.dropped]
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given
+from hypothesis import HealthCheck, assume, example, given
 from hypothesis import settings as hypothesis_settings
 
 from scheduler.cluster.codec import dump_snapshot, load_snapshot
@@ -26,7 +26,7 @@ from scheduler.planner.plan import Plan, Step, apply_plan
 from scheduler.planner.settings import Objective, PlannerSettings
 from scheduler.planner.soft import SoftRules
 from tests.property import judge
-from tests.property.clusters import MOODS, plain, snapshots
+from tests.property.clusters import MOODS, cluster, plain, snapshots
 
 EXAMPLES = os.environ.get("VIRT_SCHEDULER_EXAMPLES")
 laws = hypothesis_settings(
@@ -102,6 +102,10 @@ def test_a_plan_lowers_the_score_by_the_minimum_gain_and_repays_itself(
 @objectives
 @laws
 @given(snapshots())
+# A scattered group, a swap that needs a VM parked, and one that goes on to a third host.
+@example(cluster(5, 17, MOODS[5], 903910))
+@example(cluster(4, 16, MOODS[3], 637557))
+@example(cluster(5, 24, MOODS[0], 752284))
 def test_a_second_plan_is_empty(objective: Objective, snapshot: Snapshot) -> None:
     made = planned(snapshot, objective)
     again = planned(apply_plan(snapshot, made), objective)
