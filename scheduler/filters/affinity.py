@@ -49,5 +49,5 @@ def _place_of(view: View, need: Need, group: int) -> BoolArray:
     most = others.max(initial=0)
     at_home: BoolArray = others == most
     if most and need.live and at_home[need.host]:
-        return np.arange(len(others)) == need.host
+        at_home = np.arange(len(others)) == need.host
     return at_home
