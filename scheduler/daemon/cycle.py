@@ -121,6 +121,7 @@ class Cycle:
             else:
                 self._failure = ""
             await self._tell(found, self._clock.monotonic() - started_s, ok=ok)
+            await self._judge_standing()
         return found.decision
 
     def _judge_contention(self) -> bool:
@@ -129,6 +130,15 @@ class Cycle:
         except Exception:
             log.exception("contention could not be judged")
             return False
+
+    async def _judge_standing(self) -> None:
+        """After all was done: nobody waits for it."""
+        try:
+            standing = await self._planning.standing() if self._observer.all_heard else None
+        except Exception:
+            log.exception("how the cluster stands could not be judged")
+            standing = None
+        self._herald.standing(standing)
 
     async def _wait_for_event(self) -> bool:
         """Wait for an event or the next look at the load; whether it was an event. A burst of events is one."""
@@ -221,7 +231,7 @@ class Cycle:
     async def _tell(self, found: Account, seconds: float, *, ok: bool) -> None:
         news = found.gist != self._told
         self.last, self._told = found.decision, found.gist
-        self._herald.cycle(found.decision, seconds, ok=ok, news=news)
+        self._herald.cycle(found.decision, seconds, unmoved=found.unmoved, ok=ok, news=news)
         if news:
             try:
                 await self._journal.add_decision(found.decision)

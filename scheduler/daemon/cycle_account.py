@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ..cluster.reason import Reason
 from ..operations.history import texts
 from ..operations.records import Decision
-from ..planner.plan import Plan, Step
+from ..planner.plan import Plan, Step, Unmoved
 from .autostart import Asked
 
 _TOLD = 3
@@ -31,6 +31,8 @@ class Account:
 
     decision: Decision
     gist: object
+    unmoved: tuple[Unmoved, ...] = ()
+    """VMs that should leave their host and do not: the plan found no place, or the gate held the step back."""
 
 
 def account(cycle: str, wall: float, asked: Asked, found: Plan, outcome: Outcome) -> Account:
@@ -51,7 +53,8 @@ def account(cycle: str, wall: float, asked: Asked, found: Plan, outcome: Outcome
             for step, reasons in outcome.held
         ),
     )
-    return Account(decision=decision, gist=_gist(asked, found, outcome))
+    held = tuple(Unmoved(vm=step.vm, host=step.source, reasons=reasons) for step, reasons in outcome.held)
+    return Account(decision=decision, gist=_gist(asked, found, outcome), unmoved=found.unmoved + held)
 
 
 def _kind(asked: Asked, found: Plan, outcome: Outcome) -> str:

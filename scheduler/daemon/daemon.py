@@ -1,7 +1,7 @@
 """The daemon: its rooms built from the config, run together, and changed together when the config is."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from pathlib import Path
 
 import structlog
@@ -48,7 +48,7 @@ class Daemon:
         self, config: Config, path: Path | None, cluster: HypervisorCluster, journal: Journal, clock: Clock
     ) -> None:
         self.notices = Notices(clock.wall)
-        self.metrics = Metrics(self._snapshot, self._hosts, clock=clock.wall)
+        self.metrics = Metrics(self._snapshot, self._hosts, self._running, clock=clock.wall)
         self._cluster = cluster
         self._journal = journal
         self._clock = clock
@@ -107,6 +107,7 @@ class Daemon:
             await self._migrations.adopt()
             await self._drains.restore()
             self.service.ready = True
+            self.metrics.leads(leads=True)
 
     async def follow_events(self) -> None:
         """Hear what the hypervisors tell, until cancelled."""
@@ -115,6 +116,7 @@ class Daemon:
     async def stop(self) -> None:
         """Let go of everything; what migrates goes on and is adopted at the next start."""
         self.service.ready = False
+        self.metrics.leads(leads=False)
         self.notices.close()
         await self._autostart.stop()
         await self._placements.stop()
@@ -191,6 +193,7 @@ class Daemon:
         self._placements.settings = config.to_planner_settings()
         self.cycle.settings = self._cycle_settings(config)
         self.metrics.mode_set(config.mode)
+        self.metrics.hosts_configured([host.name for host in config.hosts])
 
     def _cycle_settings(self, config: Config) -> CycleSettings:
         return CycleSettings(
@@ -212,8 +215,6 @@ class Daemon:
         for name in (*changes.hosts_removed, *changes.hosts_changed):
             await self._observer.unwatch(name)
             await self._cluster.disconnect(name)
-        for name in changes.hosts_removed:
-            self.metrics.host_removed(name)
         for address in config.to_host_addresses():
             if address.name in {*changes.hosts_added, *changes.hosts_changed}:
                 await self._cluster.connect(address)
@@ -242,6 +243,9 @@ class Daemon:
 
     def _hosts(self) -> list[HostStatus]:
         return self.service.hosts()
+
+    def _running(self) -> Sequence[MigrationRecord]:
+        return self._migrations.running()
 
     def _cordoned(self) -> Collection[str]:
         return self._drains.cordoned()

@@ -4,6 +4,8 @@ import structlog
 
 from ..cluster.observation import Event, EventKind
 from ..operations.records import Decision, MigrationRecord, MigrationState, PlacementRecord
+from ..planner.plan import Unmoved
+from ..planner.standing import Standing
 from ..web.metrics import Metrics
 from .notices import Notices
 
@@ -76,14 +78,19 @@ class Herald:
         self._notices.publish("placement", f"{record.vm}: {record.reason}", vm=record.vm, outcome=record.outcome)
         self._metrics.placement_ended(record)
 
-    def cycle(self, decision: Decision, seconds: float, *, ok: bool, news: bool) -> None:
+    def cycle(self, decision: Decision, seconds: float, *, unmoved: tuple[Unmoved, ...], ok: bool, news: bool) -> None:
         """A cycle has ended; `news` when it says something else than the one before."""
         self._metrics.cycle_ended(seconds, ok=ok)
+        self._metrics.unmoved(unmoved)
         if ok:
             self._metrics.decided(decision)
         (log.info if news else log.debug)(decision.sentence, kind=decision.kind, seconds=round(seconds, 3))
         if news:
             self._notices.publish("decision", decision.sentence, cycle=decision.cycle, decision=decision.kind)
+
+    def standing(self, standing: Standing | None) -> None:
+        """How the cluster stands; None when that is not known."""
+        self._metrics.stands(standing)
 
 
 def _figures(record: MigrationRecord) -> dict[str, object]:

@@ -1,10 +1,11 @@
-"""Plans in a worker thread, so that the loop goes on hearing events; what is overtaken by them is called off."""
+"""Plans and judgements in a worker thread, so that the loop hears events; a plan overtaken by them is called off."""
 
 import asyncio
+import functools
 import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from ..cluster.model import Snapshot
 from ..operations.clock import Clock
@@ -12,6 +13,9 @@ from ..planner.balance import plan
 from ..planner.plan import Plan
 from ..planner.recheck import recheck
 from ..planner.settings import PlannerSettings
+from ..planner.standing import Standing, standing
+
+T = TypeVar("T")
 
 FRESH_S: Final = 5.0
 """A plan made on an older picture than this is held against the present one before it is used."""
@@ -46,7 +50,7 @@ class Planning:
 
     @property
     def busy(self) -> bool:
-        """Whether a plan is being made, in the worker thread."""
+        """Whether something is being worked out in the worker thread."""
         return self._asked > 0
 
     async def balance(self, settings: PlannerSettings, changed: asyncio.Event) -> tuple[Snapshot, Plan]:
@@ -65,6 +69,10 @@ class Planning:
     async def drain(self, settings: PlannerSettings, hosts: Collection[str]) -> Plan:
         """A plan that empties `hosts`. Its steps are checked one by one before they run, so its age does not matter."""
         return await self._run(self._look(), settings, hosts)
+
+    async def standing(self) -> Standing:
+        """How the cluster stands now."""
+        return await self._work(functools.partial(standing, self._look()))
 
     def close(self) -> None:
         """No more plans; the caller has cancelled those that were asked for."""
@@ -101,9 +109,14 @@ class Planning:
         def work() -> Plan:
             return self._make(snapshot, settings, clock=self._clock.monotonic, drain=drain, cancelled=called_off.is_set)
 
+        try:
+            return await self._work(work)
+        finally:
+            called_off.set()
+
+    async def _work(self, work: Callable[[], T]) -> T:
         self._asked += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._worker, work)
         finally:
-            called_off.set()
             self._asked -= 1

@@ -41,6 +41,15 @@ class Losses:
         self._easy: BoolArray = anywhere[self._kind] & ~view.in_groups
         """VMs that only memory can keep from a host."""
 
+    def now(self) -> IntArray:
+        """How many VMs of each host would find no place on the others in the beginning, shape (hosts,)."""
+        view = self._beginning
+        everywhere = np.ones(len(view.hosts), dtype=bool)
+        counts: IntArray = np.zeros(len(view.hosts), dtype=np.int64)
+        for host in map(int, np.flatnonzero(self._uncertain(view, everywhere))):
+            counts[host] = self._homeless_before(host)
+        return counts
+
     def worse(self, view: View, on: BoolArray) -> bool:
         """Whether any host's loss leaves more VMs without a place where only the hosts `on` can take them.
 

@@ -35,13 +35,13 @@ def repair(load: Load, budget: Budget) -> tuple[list[Move], Stuck]:
             load.move(move.vm, move.destination)
             moved.add(move.vm)
         moves += found
-    left = [(vm, _why_not(load, vm, reason)) for vm, reason in violations(load).items()]
+    left = [(vm, _why_not(load, vm, reason)) for vm, reason in violations(load.view).items()]
     return moves, left
 
 
-def violations(load: Load) -> dict[int, Reason]:
+def violations(view: View) -> dict[int, Reason]:
     """Running VMs that break a must-rule where they are, with the first rule that each breaks."""
-    view, broken = load.view, {}
+    broken = {}
     for vm in map(int, np.flatnonzero(view.active)):
         groups = view.groups[vm]
         if not (groups.pins or groups.anti_affinity or groups.affinity):
@@ -56,7 +56,7 @@ def violations(load: Load) -> dict[int, Reason]:
 
 def _next(load: Load, moved: set[int]) -> list[Move] | None:
     """The next repair: a misplaced VM with all that is bound to it. Pins first, then what is mended soonest."""
-    broken, view = violations(load), load.view
+    broken, view = violations(load.view), load.view
     tolls = _tolls(load, broken)
     for vm in sorted(broken, key=lambda vm: (broken[vm].code != pins.CODE, *tolls[vm], vm)):
         unit = _unit(view, vm, broken[vm])

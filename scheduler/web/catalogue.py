@@ -1,7 +1,7 @@
 """Every metric that the daemon exposes: name, type, labels and meaning. Names and labels are a contract.
 
 All values are in base units. Labels take few values: hosts are those of the configuration, the others are enumerations
-of this program; no VM is ever a label.
+of this program (`docs/metrics.md` counts them); no VM is ever a label.
 """
 
 from dataclasses import dataclass
@@ -56,6 +56,13 @@ MIGRATION_PREDICTION_ERROR = Family(
     (),
     (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 5, 10),
 )
+MIGRATION_OVERRUN = Family(
+    "migration_duration_to_prediction_ratio",
+    Kind.HISTOGRAM,
+    "Actual duration of a completed migration as part of the predicted one; above 1 it took longer.",
+    (),
+    (0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 4, 10),
+)
 MIGRATIONS = Family(
     "migrations_total",
     Kind.COUNTER,
@@ -71,6 +78,11 @@ MIGRATIONS_IN_FLIGHT = Family(
     "Migrations under way, by host and direction (`inbound` or `outbound`).",
     ("host", "direction"),
 )
+MIGRATIONS_LONGEST = Family(
+    "migrations_in_flight_longest_seconds",
+    Kind.GAUGE,
+    "How long the migration that began first of those under way has been going on; 0 when there is none.",
+)
 PLACEMENTS = Family("placements_total", Kind.COUNTER, "Placements of VMs that were to start.", ("outcome",))
 REJECTIONS = Family(
     "rejections_total", Kind.COUNTER, "Hosts that a filter ruled out for a VM, by the reason's code.", ("filter",)
@@ -82,6 +94,15 @@ DECISIONS = Family(
     Kind.COUNTER,
     "What cycles decided: `quiet`, `plan`, `recommend`, `observe`, `blocked` or `error`.",
     ("kind",),
+)
+VMS_UNMOVED = Family(
+    "vms_unmoved",
+    Kind.GAUGE,
+    "VMs that should leave the host and do not, as the last cycle found; one with several reasons counts for each.",
+    ("host", "reason"),
+)
+VMS_MISPLACED = Family(
+    "vms_misplaced", Kind.GAUGE, "Running VMs that break a must-rule where they are, by the rule's code.", ("rule",)
 )
 CYCLE_DURATION = Family(
     "cycle_duration_seconds",
@@ -124,6 +145,12 @@ HOST_CONTENDED = Family(
     "How long the host's VMs have been short of CPU or memory without a break.",
     ("host",),
 )
+HOST_LOSS_HOMELESS = Family(
+    "host_loss_homeless_vms",
+    Kind.GAUGE,
+    "VMs of the host that would find no place on the others if it were lost, by memory and all must-rules.",
+    ("host",),
+)
 VMS = Family("vms", Kind.GAUGE, "VMs by state.", ("state",))
 VM_CPU_WAIT = Family(
     "vm_cpu_wait_ratio",
@@ -131,6 +158,9 @@ VM_CPU_WAIT = Family(
     "Part of the time that vCPUs are ready but wait for a CPU, one value for each running VM as it is now.",
     (),
     (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0),
+)
+VMS_QUARANTINED = Family(
+    "vms_quarantined", Kind.GAUGE, "VMs that nothing moves until a person has looked: two of the same UUID are active."
 )
 SNAPSHOT_TIMESTAMP = Family(
     "snapshot_timestamp_seconds", Kind.GAUGE, "When the snapshot behind these figures was taken, Unix time."
@@ -151,6 +181,9 @@ CONFIG_RELOAD_TIMESTAMP = Family(
     Kind.GAUGE,
     "When the configuration in force was read, Unix time.",
 )
+LEADER = Family(
+    "leader", Kind.GAUGE, "Whether this daemon decides for the cluster; a daemon alone does as soon as it is ready."
+)
 MODE_INFO = Family("mode_info", Kind.GAUGE, "1 for the mode in force, 0 for the others.", ("mode",))
 BUILD_INFO = Family("build_info", Kind.GAUGE, "Always 1; what runs.", ("version", "python_version"))
 
@@ -158,14 +191,18 @@ CATALOGUE: tuple[Family, ...] = (
     MIGRATION_DURATION,
     MIGRATION_DOWNTIME,
     MIGRATION_PREDICTION_ERROR,
+    MIGRATION_OVERRUN,
     MIGRATIONS,
     MIGRATION_TRANSFERRED,
     MIGRATIONS_IN_FLIGHT,
+    MIGRATIONS_LONGEST,
     PLACEMENTS,
     REJECTIONS,
     RESERVATIONS,
     RECOMMENDATIONS_PENDING,
     DECISIONS,
+    VMS_UNMOVED,
+    VMS_MISPLACED,
     CYCLE_DURATION,
     CYCLES,
     CYCLE_LAST_SUCCESS,
@@ -181,13 +218,16 @@ CATALOGUE: tuple[Family, ...] = (
     HOST_MEMORY_FREE,
     HOST_VMS_RUNNING,
     HOST_CONTENDED,
+    HOST_LOSS_HOMELESS,
     VMS,
+    VMS_QUARANTINED,
     VM_CPU_WAIT,
     SNAPSHOT_TIMESTAMP,
     LIBVIRT_EVENTS,
     LIBVIRT_RECONNECTS,
     CONFIG_RELOAD_SUCCESSFUL,
     CONFIG_RELOAD_TIMESTAMP,
+    LEADER,
     MODE_INFO,
     BUILD_INFO,
 )

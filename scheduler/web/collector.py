@@ -2,13 +2,14 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from ..cluster.model import HostState, Snapshot, VmState
+from ..operations.records import MigrationRecord
 from . import catalogue
 from .catalogue import Family
 from .control import HostStatus
@@ -30,15 +31,27 @@ _HOST_GAUGES: tuple[tuple[Family, Callable[[HostStatus], float | None]], ...] = 
 
 
 class ClusterCollector(Collector):
-    """Gauges of hosts and VMs. `snapshot` gives None until the first one is taken."""
+    """Gauges of hosts, VMs and the migrations under way. `snapshot` gives None until the first one is taken."""
 
-    def __init__(self, snapshot: Callable[[], Snapshot | None], hosts: Callable[[], list[HostStatus]]) -> None:
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot | None],
+        hosts: Callable[[], list[HostStatus]],
+        running: Callable[[], Sequence[MigrationRecord]],
+        clock: Callable[[], float],
+    ) -> None:
         self._snapshot = snapshot
         self._hosts = hosts
+        self._running = running
+        self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
         """The families of this moment."""
         yield from _host_families(self._hosts())
+        began = min((record.started_at for record in self._running() if record.started_at is not None), default=None)
+        longest = _gauge(catalogue.MIGRATIONS_LONGEST)
+        longest.add_metric([], 0.0 if began is None else max(0.0, self._clock() - began))
+        yield longest
         snapshot = self._snapshot()
         if snapshot is not None:
             yield from _snapshot_families(snapshot)
@@ -74,6 +87,9 @@ def _snapshot_families(snapshot: Snapshot) -> Iterator[Metric]:
     for state in VmState:
         vms.add_metric([state.value], count_of[state])
     yield vms
+    quarantined = _gauge(catalogue.VMS_QUARANTINED)
+    quarantined.add_metric([], sum(vm.quarantine is not None for vm in snapshot.vms))
+    yield quarantined
     waits = [vm.cpu_wait_ratio for vm in snapshot.vms if vm.state is VmState.RUNNING and vm.cpu_wait_ratio is not None]
     yield _histogram(catalogue.VM_CPU_WAIT, waits)
 

@@ -9,6 +9,8 @@ from scheduler.operations.records import (
     Trigger,
 )
 from scheduler.operations.settings import Mode
+from scheduler.planner.plan import Unmoved
+from scheduler.planner.standing import Standing
 from scheduler.web.metrics import Metrics
 
 from .memory import SHORT, MemoryControl, migration_record
@@ -16,12 +18,17 @@ from .memory import SHORT, MemoryControl, migration_record
 
 def busy_metrics(control: MemoryControl) -> Metrics:
     """All families have samples."""
-    metrics = Metrics(control.snapshot, control.hosts, clock=lambda: 1000.0)
+    running = [migration_record(state=MigrationState.MIGRATING, started_at=940.0)]
+    metrics = Metrics(control.snapshot, control.hosts, lambda: running, clock=lambda: 1000.0)
+    metrics.hosts_configured(["node1", "node2"])
+    metrics.leads(leads=True)
     metrics.migration_ended(migration_record())
     metrics.migration_ended(migration_record(state=MigrationState.ABORTED, trigger=Trigger.MANUAL))
     metrics.placement_ended(placement(PlacementOutcome.STARTED))
     metrics.rejected([SHORT])
     metrics.decided(Decision(cycle="c1", at=1.0, sentence="nothing to do", kind="quiet"))
+    metrics.unmoved([Unmoved(vm="web1", host="node1", reasons=(SHORT,))])
+    metrics.stands(Standing(homeless={"node1": 1, "node2": 0}, misplaced={"pinned": 0}))
     metrics.cycle_ended(0.2, ok=True)
     metrics.libvirt_event("node1", EventKind.STARTED)
     metrics.reconnected("node1")

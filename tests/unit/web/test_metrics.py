@@ -7,20 +7,26 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from scheduler.cluster.model import VmState
 from scheduler.cluster.observation import EventKind
+from scheduler.cluster.reason import Reason
 from scheduler.operations.records import MigrationState, PlacementOutcome, Trigger
 from scheduler.operations.settings import Mode
+from scheduler.planner.plan import Unmoved
+from scheduler.planner.standing import Standing
 from scheduler.web.catalogue import CATALOGUE
 from scheduler.web.metrics import Metrics
 
 from .memory import SHORT, MemoryControl, migration_record
 from .observed import busy_metrics, placement
 
+BALANCED = {"trigger": "balance", "outcome": "completed"}
 GOLDEN = Path(__file__).with_name("metrics.golden")
 
 
 @pytest.fixture
 def metrics(control: MemoryControl) -> Metrics:
-    return Metrics(control.snapshot, control.hosts, clock=lambda: 1000.0)
+    metrics = Metrics(control.snapshot, control.hosts, clock=lambda: 1000.0)
+    metrics.hosts_configured(["node1", "node2"])
+    return metrics
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -52,12 +58,14 @@ def test_completed_migration_is_measured_whole(metrics: Metrics) -> None:
     assert value(metrics, "migration_duration_seconds_bucket", le="4.0", **labels) == 0
     assert value(metrics, "migration_downtime_seconds_sum") == 0.12
     assert value(metrics, "migration_prediction_error_ratio_sum") == 0.25
+    assert value(metrics, "migration_duration_to_prediction_ratio_sum") == 0.8
     assert value(metrics, "migration_transferred_bytes_total") == 512 * 1024 * 1024
 
 
 def test_prediction_that_was_too_short_is_an_error_too(metrics: Metrics) -> None:
     metrics.migration_ended(migration_record(predicted_seconds=4.0, duration_seconds=8.0))
     assert value(metrics, "migration_prediction_error_ratio_sum") == 0.5
+    assert value(metrics, "migration_duration_to_prediction_ratio_sum") == 2.0
 
 
 def test_unknown_downtime_is_not_observed(metrics: Metrics) -> None:
@@ -145,19 +153,89 @@ def test_unreachable_host_is_down(control: MemoryControl) -> None:
     assert value(metrics, "host_up", host="node1") == 0
 
 
-def test_vanished_host_leaves_no_series(control: MemoryControl) -> None:
+def test_vanished_host_leaves_no_series_not_even_when_something_of_it_ends_later(control: MemoryControl) -> None:
     hosts = control.hosts()
     metrics = Metrics(control.snapshot, lambda: hosts)
-    metrics.libvirt_event("node1", EventKind.STARTED)
-    metrics.libvirt_event("node2", EventKind.STARTED)
-    metrics.reconnected("node2")
-    metrics.migration_ended(migration_record())
-    control.cluster = replace(control.cluster, hosts=control.cluster.hosts[:1])
-    del hosts[1:]
-    metrics.host_removed("node2")
+    metrics.hosts_configured(["node1", "node2"])
+    both = Standing(homeless={"node1": 0, "node2": 1}, misplaced={"pinned": 0})
+    stuck = [Unmoved(vm=host, host=host, reasons=(SHORT,)) for host in ("node1", "node2")]
+    for vanished in (False, True):
+        if vanished:
+            control.cluster = replace(control.cluster, hosts=control.cluster.hosts[:1])
+            del hosts[1:]
+            metrics.hosts_configured(["node1"])
+            assert "node2" not in generate_latest(metrics.registry).decode()
+        metrics.libvirt_event("node1", EventKind.STARTED)
+        metrics.libvirt_event("node2", EventKind.STARTED)
+        metrics.reconnected("node2")
+        metrics.migration_ended(migration_record())
+        metrics.stands(both)
+        metrics.unmoved(stuck)
+        assert ("node2" in generate_latest(metrics.registry).decode()) is not vanished
     text = generate_latest(metrics.registry).decode()
-    assert "node2" not in text
-    assert 'virt_scheduler_libvirt_events_total{event="started",host="node1"} 1.0' in text
+    assert 'virt_scheduler_libvirt_events_total{event="started",host="node1"} 2.0' in text
+    assert value(metrics, "migrations_total", source="node1", destination="other", **BALANCED) == 1
+    assert value(metrics, "migration_duration_seconds_count", **BALANCED) == 2
+
+
+def test_vanished_vm_leaves_nothing_behind(control: MemoryControl, metrics: Metrics) -> None:
+    cluster = control.cluster
+    control.cluster = replace(
+        cluster, vms=(replace(cluster.vms[0], quarantine="active on two hosts"), *cluster.vms[1:])
+    )
+    metrics.unmoved([Unmoved(vm="web1", host="node1", reasons=(SHORT,))])
+    metrics.stands(Standing(homeless={"node1": 1, "node2": 0}, misplaced={"pinned": 1}))
+    assert value(metrics, "vms_quarantined") == 1
+    control.cluster = replace(cluster, vms=())
+    metrics.unmoved([])
+    metrics.stands(Standing(homeless={"node1": 0, "node2": 0}, misplaced={"pinned": 0}))
+    assert value(metrics, "vms_quarantined") == 0
+    assert value(metrics, "vms_unmoved", host="node1", reason="memory_short") is None
+    assert value(metrics, "host_loss_homeless_vms", host="node1") == 0
+    assert value(metrics, "vms_misplaced", rule="pinned") == 0
+    assert value(metrics, "vms", state="running") == 0
+    assert "web1" not in generate_latest(metrics.registry).decode()
+
+
+def test_vms_that_stay_where_they_should_not_are_counted_by_host_and_reason(metrics: Metrics) -> None:
+    pinned = Reason("pinned", "pinned to node1")
+    metrics.unmoved(
+        [
+            Unmoved(vm="web1", host="node1", reasons=(SHORT, SHORT, pinned)),
+            Unmoved(vm="web2", host="node1", reasons=(SHORT,)),
+            Unmoved(vm="db1", host="node2", reasons=(pinned,)),
+        ]
+    )
+    assert value(metrics, "vms_unmoved", host="node1", reason="memory_short") == 2
+    assert value(metrics, "vms_unmoved", host="node1", reason="pinned") == 1
+    assert value(metrics, "vms_unmoved", host="node2", reason="pinned") == 1
+
+
+def test_what_is_not_known_of_how_the_cluster_stands_has_no_series(metrics: Metrics) -> None:
+    metrics.stands(Standing(homeless={"node1": 1, "node2": 0}, misplaced={"pinned": 1}))
+    metrics.stands(None)
+    assert value(metrics, "host_loss_homeless_vms", host="node1") is None
+    assert value(metrics, "vms_misplaced", rule="pinned") is None
+
+
+def test_the_longest_migration_under_way_is_told(control: MemoryControl) -> None:
+    running = [
+        migration_record(state=MigrationState.QUEUED, started_at=None),
+        migration_record(state=MigrationState.MIGRATING, started_at=940.0),
+        migration_record(state=MigrationState.MIGRATING, started_at=970.0),
+    ]
+    metrics = Metrics(control.snapshot, control.hosts, lambda: running, clock=lambda: 1000.0)
+    assert value(metrics, "migrations_in_flight_longest_seconds") == 60
+    running.clear()
+    assert value(metrics, "migrations_in_flight_longest_seconds") == 0
+
+
+def test_a_migration_to_a_host_that_nobody_configured_makes_no_series_of_its_own(metrics: Metrics) -> None:
+    for stranger in ("elsewhere1", "elsewhere2"):
+        metrics.migration_ended(migration_record(destination=stranger))
+    metrics.migration_ended(migration_record(destination=""))
+    assert value(metrics, "migrations_total", source="node1", destination="other", **BALANCED) == 2
+    assert value(metrics, "migrations_total", source="node1", destination="", **BALANCED) == 1
 
 
 def test_waiting_vms_are_counted_as_they_are_now(control: MemoryControl, metrics: Metrics) -> None:
