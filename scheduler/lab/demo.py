@@ -176,9 +176,14 @@ class Story:
         movable = {"web1", "web2", "db", "cache"}
         counts = {host: [vm for vm in self._on(host) if vm in movable] for host in ("node2", "node3")}
         host = max(counts, key=lambda name: (len(counts[name]), name == "node2"))
+        self._wait(
+            lambda: not self._kept_by_drain(host, movable),
+            f"the load of before is no longer reckoned with, and other hosts have room for {' and '.join(counts[host])}",
+            180,
+        )
         answer, _ = self._virt("drain", host)
         moved = [record for record in answer["migrations"] if record["state"] == "completed"]
-        _need(len(moved) == len(counts[host]), f"{len(moved)} of {len(counts[host])} VMs left {host}")
+        _need(len(moved) == len(counts[host]), f"of {counts[host]} only these left {host}: {answer['migrations']}")
         for record in moved:
             self._say(_way(record))
             self._tell_figures(record)
@@ -223,6 +228,11 @@ class Story:
             if len(guests) >= 2:
                 return host, guests[:2]
         raise LabError("no host has two VMs that can move")
+
+    def _kept_by_drain(self, host: str, movable: set[str]) -> set[str]:
+        """Which of them would have to stay, were the host drained now."""
+        answer, _ = self._daemon.command("drain", "--dry-run", host)
+        return {unmoved["vm"] for unmoved in answer["plan"]["unmoved"]} & movable
 
     def _contended(self) -> dict[str, bool]:
         return {host["name"]: bool(host["contended_seconds"]) for host in self._hosts_now()}
