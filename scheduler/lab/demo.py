@@ -178,7 +178,7 @@ class Story:
         host = max(counts, key=lambda name: (len(counts[name]), name == "node2"))
         self._wait(
             lambda: not self._kept_by_drain(host, movable),
-            f"the load of before is no longer reckoned with, and other hosts have room for {' and '.join(counts[host])}",
+            f"other hosts have room for {' and '.join(counts[host])}, the load of before no longer reckoned with",
             180,
         )
         answer, _ = self._virt("drain", host)
