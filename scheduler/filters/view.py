@@ -12,9 +12,10 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cluster.membership import Memberships, memberships
 from ..cluster.model import Host, HostState, Snapshot, Vm
 from ..cluster.plausible import doubted_hosts
-from ..cluster.rules import Affinity, AntiAffinity, Pin, Strength, selected_by_any, selects
+from ..cluster.rules import Affinity, AntiAffinity
 from ..cluster.versions import Versions
 
 BoolArray = NDArray[np.bool_]
@@ -22,19 +23,6 @@ IntArray = NDArray[np.int64]
 
 NOWHERE: Final = -1
 """In place of a host's index: on none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memberships:
-    """The rules that speak of one VM: its must-pins, and the positions of its groups in the snapshot's rules."""
-
-    pins: tuple[Pin, ...] = ()
-    anti_affinity: tuple[int, ...] = ()
-    """Those that keep it apart from any VM, in whichever of two groups it is."""
-    against: tuple[int, ...] = ()
-    """Those of `anti_affinity` in which it belongs to the other group."""
-    affinity: tuple[int, ...] = ()
-    soft_pins: tuple[Pin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +87,7 @@ class View:
         self.doubts = doubted_hosts(snapshot)
         """Why the figures of some hosts are not believed, by name."""
         self.doubted: BoolArray = np.array([host.name in self.doubts for host in self.hosts], dtype=bool)
-        self.groups = tuple(_memberships(snapshot, vm) for vm in self.vms)
+        self.groups = memberships(snapshot.rules, self.vms)
         self._named: dict[str, list[Vm]] = defaultdict(list)
         for vm in self.vms:
             self._named[vm.name].append(vm)
@@ -133,7 +121,7 @@ class View:
         """Take in one more VM, stopped; returns its index. One with the same UUID is no longer looked at."""
         self.vms = (*self.vms, vm)
         self._named[vm.name].append(vm)
-        self.groups = (*self.groups, _memberships(self.snapshot, vm))
+        self.groups = (*self.groups, *memberships(self.snapshot.rules, (vm,)))
         self.priority = np.append(self.priority, self.snapshot.priority(vm))
         self.memory_mib = np.append(self.memory_mib, vm.memory_mib)
         self.active = np.append(self.active, False)
@@ -267,30 +255,3 @@ def _namesakes_on(vm: Vm, named: Sequence[Vm]) -> frozenset[str]:
     others = [other for other in named if other.uuid != vm.uuid]
     hosts = (host for other in others for host in (other.host, *other.defined_on))
     return frozenset(host for host in hosts if host is not None and host != vm.host)
-
-
-def _memberships(snapshot: Snapshot, vm: Vm) -> Memberships:
-    rules = snapshot.rules
-    if not (rules.pins or rules.anti_affinity or rules.affinity):
-        return Memberships()
-    pins = [pin for pin in rules.pins if selects(pin.vm, name=vm.name, uuid=vm.uuid, labels=vm.labels)]
-    apart = _meaning(vm, [rule.vms for rule in rules.anti_affinity])
-    against = tuple(
-        group for group in _meaning(vm, [rule.against for rule in rules.anti_affinity]) if group not in apart
-    )
-    return Memberships(
-        pins=tuple(pin for pin in pins if pin.strength is Strength.MUST),
-        anti_affinity=tuple(sorted((*apart, *against))),
-        against=against,
-        affinity=_meaning(vm, [rule.vms for rule in rules.affinity]),
-        soft_pins=tuple(pin for pin in pins if pin.strength is Strength.SHOULD),
-    )
-
-
-def _meaning(vm: Vm, groups: Sequence[tuple[str, ...]]) -> tuple[int, ...]:
-    """Which of `groups` of selectors mean `vm`."""
-    return tuple(
-        place
-        for place, selectors in enumerate(groups)
-        if selected_by_any(selectors, name=vm.name, uuid=vm.uuid, labels=vm.labels)
-    )

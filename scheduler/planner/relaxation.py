@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from ..cluster.membership import Memberships
 from ..cluster.reason import Reason
 from ..filters import (
     affinity,
@@ -24,7 +25,7 @@ from ..filters import (
     stale,
     storage,
 )
-from ..filters.view import Memberships, Need, View
+from ..filters.view import Need, View
 
 COST_ORDER: Final = (
     stale.CODE,
