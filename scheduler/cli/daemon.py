@@ -43,7 +43,7 @@ def run(choice: Choice, config_path: Path | None, log_level: str | None) -> None
 @click.pass_obj
 def check(choice: Choice, config_path: Path | None, connect: bool, as_json: bool) -> None:
     """Say whether a config can be used, every mistake in it, and what it amounts to."""
-    from ..config import DEFAULT_PATH
+    from ..config import DEFAULT_PATH, files_read
 
     path = config_path or choice.config_path
     config = _load(path, as_json=as_json)
@@ -54,10 +54,10 @@ def check(choice: Choice, config_path: Path | None, connect: bool, as_json: bool
     if as_json:
         print_json({"valid": True, "problems": [], "config": config.written()})
         return
-    if path is None and not DEFAULT_PATH.exists():
-        click.echo(f"{DEFAULT_PATH} does not exist: the defaults hold, this machine is scheduled.")
+    if files := files_read(path):
+        click.echo(f"{', '.join(map(str, files))}: valid")
     else:
-        click.echo(f"{path or DEFAULT_PATH}: valid")
+        click.echo(f"{DEFAULT_PATH} does not exist: the defaults hold, this machine is scheduled.")
     _summarise(config)
 
 

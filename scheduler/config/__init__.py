@@ -1,7 +1,17 @@
 """What the operator wrote: models, loading, differences between two versions. Knows no hypervisor and no loop."""
 
-from .loading import DEFAULT_PATH, ConfigError, find_socket, load, parse
+from .loading import DEFAULT_PATH, ConfigError, files_read, find_socket, load, parse
 from .models import Config
 from .reload import Changes, differences
 
-__all__ = ["DEFAULT_PATH", "Changes", "Config", "ConfigError", "differences", "find_socket", "load", "parse"]
+__all__ = [
+    "DEFAULT_PATH",
+    "Changes",
+    "Config",
+    "ConfigError",
+    "differences",
+    "files_read",
+    "find_socket",
+    "load",
+    "parse",
+]

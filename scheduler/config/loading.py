@@ -1,8 +1,7 @@
-"""Reading the file, and telling every mistake in it: where, what is wrong, what is allowed."""
+"""Reading the files, and telling every mistake in them: where, what is wrong, what is allowed."""
 
 import contextlib
 import difflib
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -13,7 +12,8 @@ from pydantic_core import ErrorDetails
 from .contradictions import contradictions
 from .models import Config
 from .process import ApiSection
-from .section import key_of
+from .section import key_of, shown
+from .sources import Location, Sources, UnreadableError, files_of
 
 DEFAULT_PATH = Path("/etc/virt-scheduler/config.toml")
 
@@ -27,22 +27,25 @@ class ConfigError(Exception):
 
 
 def load(path: Path | None = None) -> Config:
-    """Read a config file; ConfigError tells every mistake.
+    """Read a config file and `conf.d/*.toml` beside it; ConfigError tells every mistake.
 
-    Without `path` it is the default one, and when that does not exist the defaults hold: this machine is scheduled.
+    Without `path` it is the default one, which need not exist; without any file the defaults hold: this machine is
+    scheduled.
     """
-    source = path or DEFAULT_PATH
+    sources, problems = _read(path)
+    if problems:
+        raise ConfigError(problems)
+    return _config_of(sources)
+
+
+def parse(text: str, source: str) -> Config:
+    """The config of a TOML text; `source` names it in mistakes (ConfigError)."""
+    sources = Sources()
     try:
-        text = source.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        if path is None:
-            return Config()
-        raise ConfigError([f"{source}: there is no such file"]) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{source}: is not UTF-8 text (byte {error.start})"]) from None
-    except OSError as error:
-        raise ConfigError([f"{source}: {error.strerror}"]) from None
-    return parse(text, str(source))
+        sources.add(source, text)
+    except UnreadableError as error:
+        raise ConfigError([str(error)]) from None
+    return _config_of(sources)
 
 
 def find_socket(path: Path | None = None) -> Path:
@@ -53,24 +56,50 @@ def find_socket(path: Path | None = None) -> Path:
     try:
         return load(path).api.socket
     except ConfigError:
-        with contextlib.suppress(OSError, ValueError):
-            data = tomllib.loads((path or DEFAULT_PATH).read_text(encoding="utf-8"))
-            return ApiSection.model_validate(data.get("api", {})).socket
+        sources, _ = _read(path)
+        with contextlib.suppress(ValueError):
+            if sources.table:
+                return ApiSection.model_validate(sources.table.get("api", {})).socket
         raise
 
 
-def parse(text: str, source: str) -> Config:
-    """The config of a TOML text; `source` names it in mistakes (ConfigError)."""
+def files_read(path: Path | None = None) -> list[Path]:
+    """The files that `load` of the same path reads, in their order."""
+    main = path or DEFAULT_PATH
+    return [main] * (path is not None or main.exists()) + files_of(main)
+
+
+def _read(path: Path | None) -> tuple[Sources, list[str]]:
+    """All that can be read, joined, and what cannot be, a line each."""
+    main, sources, problems = path or DEFAULT_PATH, Sources(), []
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"{source}: no valid TOML: {error}"]) from None
+        files = files_read(path)
+    except OSError as error:
+        files, problems = [main], [f"{main.parent / 'conf.d'}: {error.strerror}"]
+    for file in files:
+        try:
+            sources.add(str(file), file.read_text(encoding="utf-8"))
+        except UnreadableError as error:
+            problems.append(str(error))
+        except FileNotFoundError:
+            problems.append(f"{file}: there is no such file")
+        except UnicodeDecodeError as error:
+            problems.append(f"{file}: is not UTF-8 text (byte {error.start})")
+        except (OSError, ValueError) as error:  # of a path with a null byte, too
+            problems.append(f"{file}: {getattr(error, 'strerror', None) or error}")
+    return sources, problems
+
+
+def _config_of(sources: Sources) -> Config:
     try:
-        config = Config.model_validate(data, by_alias=True, by_name=False)
+        config = Config.model_validate(sources.table, by_alias=True, by_name=False)
     except ValidationError as invalid:
-        raise ConfigError([f"{source}: {_tell(error)}" for error in invalid.errors() if not _follows(error)]) from None
-    if found := contradictions(config):
-        raise ConfigError([f"{source}: {problem}" for problem in found])
+        wrong = [error for error in invalid.errors() if not _follows(error)]
+        told = [f"{sources.place(error['loc'])}: {_what_is_wrong(error)}" for error in wrong]
+        raise ConfigError([*sources.problems, *told]) from None
+    problems = [*sources.problems, *map(str, contradictions(config, sources.place))]
+    if problems:
+        raise ConfigError(problems)
     return config
 
 
@@ -79,13 +108,8 @@ def _follows(error: ErrorDetails) -> bool:
     return error["type"] == "too_short" and bool(error["input"])
 
 
-def _tell(error: ErrorDetails) -> str:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).removeprefix(".")
-    return f"{path}: {_what_is_wrong(error)}"
-
-
 def _what_is_wrong(error: ErrorDetails) -> str:
-    written = repr(error["input"])
+    written = shown(error["input"])
     match error["type"]:
         case "extra_forbidden":
             key, allowed = str(error["loc"][-1]), _keys_beside(error["loc"])
@@ -108,8 +132,8 @@ def _what_is_wrong(error: ErrorDetails) -> str:
     return text
 
 
-def _array_hint(loc: tuple[int | str, ...]) -> str:
-    return f" of tables ([[{loc[0]}]])" if len(loc) == 1 else ""
+def _array_hint(location: Location) -> str:
+    return f" of tables ([[{location[0]}]])" if len(location) == 1 else ""
 
 
 def _nearest(word: str, allowed: Sequence[str]) -> str:
@@ -117,10 +141,10 @@ def _nearest(word: str, allowed: Sequence[str]) -> str:
     return f" (did you mean `{near[0]}`?)" if near else ""
 
 
-def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
-    """All keys of the table that the last part of `loc` stands in."""
+def _keys_beside(location: Location) -> list[str]:
+    """All keys of the table that the last part of `location` stands in."""
     table: type[BaseModel] = Config
-    for part in loc[:-1]:
+    for part in location[:-1]:
         if isinstance(part, str):
             table = _table_of(table, part)
     return [key_of(name) for name in table.model_fields]

@@ -6,13 +6,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from .section import AbsolutePath, Section
+from .section import AbsolutePath, Section, shown
 
 
 def _listen(value: str) -> str:
     host, colon, port = value.rpartition(":")
-    if value and not (colon and host and port.isdigit() and 0 <= int(port) < 65536):
-        raise ValueError(f'{value!r} is no address: write 127.0.0.1:9177, or "" for no listener')
+    is_port = port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536
+    if value and not (colon and host and is_port and value.isprintable()):
+        raise ValueError(f'{shown(value)} is no address: write 127.0.0.1:9177, or "" for no listener')
     return value
 
 

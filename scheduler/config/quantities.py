@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
+from .section import shown
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _MIB = 1024 * 1024
 _BYTES = {
@@ -21,12 +23,24 @@ _BYTES = {
 }
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 UNLIMITED = "unlimited"
+_LONGEST_SECONDS = 3650 * 86400.0
+_LARGEST_MIB = 10**12
+"""Beyond it a number is a slip of the finger, and times and sums of memory would overflow."""
 
 
 def parse_duration(value: object) -> float:
-    """Seconds of `90s`, `2min`, `1h30min` or a plain number of seconds; ValueError otherwise."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+    """Seconds of `90s`, `2min`, `1h30min` or a plain number of seconds, up to ten years; ValueError otherwise."""
+    seconds = _seconds(value)
+    if not seconds <= _LONGEST_SECONDS:  # nor is what TOML calls nan
+        raise ValueError(f"{shown(value)} is no duration: allowed is up to {format_duration(_LONGEST_SECONDS)}")
+    return seconds
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(min(value, 10**12))
+    if isinstance(value, float):
+        return value
     if isinstance(value, str):
         parts = _QUANTITY.findall(value)
         written = re.sub(r"\s", "", value)
@@ -36,7 +50,7 @@ def parse_duration(value: object) -> float:
             and all(u in _SECONDS for _, u in parts)
         ):
             return sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    raise ValueError(f"{value!r} is no duration: write 10s, 2min or 6h (units {', '.join(_SECONDS)})")
+    raise ValueError(f"{shown(value)} is no duration: write 10s, 2min or 6h (units {', '.join(_SECONDS)})")
 
 
 def format_duration(seconds: float) -> str:
@@ -53,7 +67,7 @@ def format_duration(seconds: float) -> str:
 def _parse_downtime_ms(value: object) -> int:
     ms = round(parse_duration(value) * 1000)
     if not 1 <= ms <= 60_000:
-        raise ValueError(f"{value!r} must be from 1ms to 1min (a number without unit is seconds)")
+        raise ValueError(f"{shown(value)} must be from 1ms to 1min (a number without unit is seconds)")
     return ms
 
 
@@ -61,8 +75,11 @@ def parse_size_mib(value: object) -> int:
     """Whole MiB of `2GiB` or `512MiB`, rounded down; ValueError otherwise."""
     found = _QUANTITY.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None or found[2] not in _BYTES:
-        raise ValueError(f"{value!r} is no size: write 512MiB or 2GiB (units {', '.join(_BYTES)})")
-    return int(float(found[1]) * _BYTES[found[2]] / _MIB)
+        raise ValueError(f"{shown(value)} is no size: write 512MiB or 2GiB (units {', '.join(_BYTES)})")
+    mib = float(found[1]) * _BYTES[found[2]] / _MIB
+    if mib > _LARGEST_MIB:
+        raise ValueError(f"{shown(value)} is no size: allowed is up to {format_size_mib(_LARGEST_MIB)}")
+    return int(mib)
 
 
 def format_size_mib(mib: int) -> str:
@@ -76,7 +93,7 @@ def format_size_mib(mib: int) -> str:
 def _parse_bandwidth(value: object) -> int:
     if isinstance(value, str) and value.endswith("/s"):
         return parse_size_mib(value.removesuffix("/s"))
-    raise ValueError(f"{value!r} is no bandwidth: write 100MiB/s or 1GiB/s")
+    raise ValueError(f"{shown(value)} is no bandwidth: write 100MiB/s or 1GiB/s")
 
 
 def _limited(value: object) -> object:
@@ -117,7 +134,7 @@ Bandwidth = Annotated[
 ]
 """MiB per second."""
 
-Count = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 Ratio = Annotated[float, Field(strict=True, ge=0, le=1)]
 Weight = Annotated[float, Field(strict=True, ge=0)]
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+_SHOWN_LENGTH = 80
 _UNIT = re.compile(r"_(seconds|ms|mib_per_s|mib|ratio)(?=_|$)")
 
 
@@ -15,15 +16,32 @@ def key_of(field: str) -> str:
     return _UNIT.sub("", field)
 
 
+def shown(value: object) -> str:
+    """What was written, in a message: not longer than a line can bear."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 3]}..."
+
+
 def _uri(value: str) -> str:
-    if not urlsplit(value).scheme or (":///" not in value and not urlsplit(value).hostname):
-        raise ValueError(f"{value!r} is no libvirt URI: write qemu:///system or qemu+tls://node1/system")
+    if not _can_be_uri(value):
+        raise ValueError(f"{shown(value)} is no libvirt URI: write qemu:///system or qemu+tls://node1/system")
     return value
+
+
+def _can_be_uri(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return value.isprintable() and bool(parts.scheme and (":///" in value or parts.hostname)) and parts.port != 0
+    except ValueError:  # of brackets that do not match, or of the port
+        return False
 
 
 def _host_name(value: str) -> str:
     if not re.fullmatch(r"[\w.-]+", value):
-        raise ValueError(f"{value!r} is no host name: letters, digits, '.', '_' and '-'")
+        raise ValueError(f"{shown(value)} is no host name: letters, digits, '.', '_' and '-'")
     return value
 
 
@@ -34,8 +52,8 @@ def _selector(value: str) -> str:
 
 
 def _absolute(value: Path) -> Path:
-    if not value.is_absolute():
-        raise ValueError(f"'{value}' must be an absolute path")
+    if not (value.is_absolute() and str(value).isprintable()):
+        raise ValueError(f"{shown(str(value))} must be an absolute path")
     return value
 
 
@@ -53,6 +71,7 @@ class Section(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
+        allow_inf_nan=False,
         frozen=True,
         alias_generator=key_of,
         validate_by_name=True,

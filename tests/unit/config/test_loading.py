@@ -53,6 +53,22 @@ def problems(text: str) -> list[str]:
         ("[limits]\ncooldown_seconds = 3", ("limits.cooldown_seconds: unknown key (did you mean `cooldown`?); "
          "allowed: max_inbound, max_outbound, max_moved_per_hour, cooldown, max_cooldown, reverse_ban, "
          "manual_move_hold, warm_up, failure_backoff")),
+        ("sweep_interval = nan", "sweep_interval: nan is no duration: allowed is up to 3650d"),
+        ('sweep_interval = "1e9d"', ("sweep_interval: '1e9d' is no duration: write 10s, 2min or 6h "
+         "(units ms, s, min, h, d)")),
+        ('sweep_interval = "9999999d"', "sweep_interval: '9999999d' is no duration: allowed is up to 3650d"),
+        (f"sweep_interval = 0x{'f' * 5000}",
+         "sweep_interval: a number of thousands of digits is no duration: allowed is up to 3650d"),
+        (f"mode = [{'1, ' * 100}]",
+         ("mode: [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1... is not allowed; "
+         "one of: observe, recommend, auto")),
+        ("[balance.weights]\ncpu = inf", "balance.weights.cpu: must be a finite number, not inf"),
+        ('[[hosts]]\nname = "a"\nuri = "qemu://[::1/system"', ("hosts[0].uri: 'qemu://[::1/system' is no libvirt URI: "
+         "write qemu:///system or qemu+tls://node1/system")),
+        ('[[hosts]]\nname = "a"\nuri = "qemu:///system"\nlabels = { "a\\nb" = 1 }',
+         'hosts[0].labels."a\\nb": must be a valid string, not 1'),
+        ('[metrics]\nlisten = "h:²"', ("metrics.listen: 'h:²' is no address: "
+         'write 127.0.0.1:9177, or "" for no listener')),
         ("[balance.weights]\ndisk = 1", "balance.weights.disk: unknown key; allowed: cpu, memory, vcpus"),
         ("[balance]\nminimum_gain = 10", "balance.minimum_gain: must be less than or equal to 1, not 10"),
         ('[limits]\nmax_inbound = "2"', "limits.max_inbound: must be a valid integer, not '2'"),
@@ -129,6 +145,10 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 def test_a_syntax_error_has_line_and_column() -> None:
     assert problems("mode = \nmode") == ["no valid TOML: Invalid value (at line 1, column 8)"]
+
+
+def test_nested_beyond_measure_is_a_mistake_too() -> None:
+    assert problems(f"mode = {'[' * 100_000}") == ["no valid TOML: it is nested too deeply"]
 
 
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
