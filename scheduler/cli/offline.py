@@ -149,9 +149,14 @@ def capacity(context: click.Context, *, snapshot_path: Path, vm_path: Path, as_j
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["snapshot"]))
-def schema(what: str) -> None:  # noqa: ARG001 - there is one so far
+@click.argument("what", type=click.Choice(["config", "snapshot"]))
+def schema(what: str) -> None:
     """Print the JSON Schema of a file format."""
+    if what == "config":
+        from ..config.schema import config_schema
+
+        _print_json(config_schema())
+        return
     from ..cluster.codec import snapshot_schema
 
     _print_json(snapshot_schema())

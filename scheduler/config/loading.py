@@ -4,7 +4,6 @@ import contextlib
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -12,7 +11,7 @@ from pydantic_core import ErrorDetails
 from .contradictions import contradictions
 from .models import Config
 from .process import ApiSection
-from .section import key_of, shown
+from .section import key_of, shown, tables_of
 from .sources import Location, Sources, UnreadableError, files_of
 
 DEFAULT_PATH = Path("/etc/virt-scheduler/config.toml")
@@ -146,13 +145,5 @@ def _keys_beside(location: Location) -> list[str]:
     table: type[BaseModel] = Config
     for part in location[:-1]:
         if isinstance(part, str):
-            table = _table_of(table, part)
+            table, _ = tables_of(table)[part]
     return [key_of(name) for name in table.model_fields]
-
-
-def _table_of(parent: type[BaseModel], key: str) -> type[BaseModel]:
-    annotation = next(info.annotation for name, info in parent.model_fields.items() if key_of(name) == key)
-    for kind in (annotation, *get_args(annotation)):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
-    raise TypeError(f"{key} is no table of {parent.__name__}")

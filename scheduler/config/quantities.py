@@ -7,7 +7,7 @@ the same form by `model_dump(mode="json")`.
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from .section import shown
 
@@ -21,7 +21,7 @@ _BYTES = {
     "GB": 10**9,
     "TB": 10**12,
 }
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)")
 UNLIMITED = "unlimited"
 _LONGEST_SECONDS = 3650 * 86400.0
 _LARGEST_MIB = 10**12
@@ -104,11 +104,23 @@ def _written(value: object) -> object:
     return UNLIMITED if value is None else value
 
 
+_NUMBER_OF = r"[0-9]+(\.[0-9]+)?\s*"
+_IS_DURATION = rf"^\s*({_NUMBER_OF}({'|'.join(_SECONDS)})\s*)+$"
+_IS_SIZE = rf"^\s*{_NUMBER_OF}({'|'.join(_BYTES)})\s*"
+# What editors are told; the parsers above decide.
+_AS_DURATION = WithJsonSchema({
+    "type": ["string", "number"], "pattern": _IS_DURATION, "minimum": 0, "maximum": _LONGEST_SECONDS,
+})  # fmt: skip
+_AS_SIZE = WithJsonSchema({"type": "string", "pattern": f"{_IS_SIZE}$"})
+_AS_BANDWIDTH = WithJsonSchema({"type": "string", "pattern": f"{_IS_SIZE}/s$"})
+_AS_LIMIT = WithJsonSchema({"type": "string", "pattern": f"{_IS_SIZE}/s$|^{UNLIMITED}$"})
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str, when_used="json"),
     Field(ge=0),
+    _AS_DURATION,
 ]
 """Seconds."""
 
@@ -116,6 +128,7 @@ DowntimeMs = Annotated[
     int,
     BeforeValidator(_parse_downtime_ms),
     PlainSerializer(lambda ms: format_duration(ms / 1000), return_type=str, when_used="json"),
+    _AS_DURATION,
 ]
 """Milliseconds, up to a minute; a plain number is seconds, as everywhere."""
 
@@ -123,6 +136,7 @@ SizeMib = Annotated[
     int,
     BeforeValidator(parse_size_mib),
     PlainSerializer(format_size_mib, return_type=str, when_used="json"),
+    _AS_SIZE,
 ]
 """MiB."""
 
@@ -131,6 +145,7 @@ Bandwidth = Annotated[
     BeforeValidator(_parse_bandwidth),
     PlainSerializer(lambda mib: f"{format_size_mib(int(mib))}/s", return_type=str, when_used="json"),
     Field(gt=0),
+    _AS_BANDWIDTH,
 ]
 """MiB per second."""
 
@@ -142,8 +157,14 @@ OptionalBandwidth = Annotated[
     Bandwidth | None,
     BeforeValidator(_limited),
     PlainSerializer(lambda mib: _written(mib and f"{format_size_mib(mib)}/s"), when_used="json"),
+    _AS_LIMIT,
 ]
 """MiB per second; None is written `unlimited`."""
 
-OptionalCount = Annotated[Count | None, BeforeValidator(_limited), PlainSerializer(_written, when_used="json")]
+OptionalCount = Annotated[
+    Count | None,
+    BeforeValidator(_limited),
+    PlainSerializer(_written, when_used="json"),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1_000_000}, {"const": UNLIMITED}]}),
+]
 """A count; None is written `unlimited`."""

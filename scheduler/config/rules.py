@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from ..cluster.rules import PRIORITY_WEIGHTS, Strength
 from ..operations.settings import Mode
@@ -56,7 +56,9 @@ class PrioritySection(Section):
 
     vms: Selectors
     """Names, globs, UUIDs or tags; the first entry that means a VM counts."""
-    priority: Annotated[int, Field(strict=True), AfterValidator(_priority)]
+    priority: Annotated[
+        int, Field(strict=True), AfterValidator(_priority), WithJsonSchema({"enum": list(PRIORITY_WEIGHTS)})
+    ]
     """-2, -1, 0 (usual), 1 or 2: each weighs twice as much as the one before."""
 
 

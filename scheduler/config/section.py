@@ -2,10 +2,10 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 _SHOWN_LENGTH = 80
 _UNIT = re.compile(r"_(seconds|ms|mib_per_s|mib|ratio)(?=_|$)")
@@ -57,10 +57,10 @@ def _absolute(value: Path) -> Path:
     return value
 
 
-Uri = Annotated[str, AfterValidator(_uri)]
+Uri = Annotated[str, AfterValidator(_uri), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9+.-]*:"})]
 OptionalUri = Annotated[str, AfterValidator(lambda value: value and _uri(value))]
-HostName = Annotated[str, AfterValidator(_host_name)]
-Selector = Annotated[str, AfterValidator(_selector)]
+HostName = Annotated[str, AfterValidator(_host_name), WithJsonSchema({"type": "string", "pattern": r"^[^\s/]+$"})]
+Selector = Annotated[str, AfterValidator(_selector), WithJsonSchema({"type": "string", "minLength": 1})]
 Selectors = Annotated[tuple[Selector, ...], Field(min_length=1)]
 HostGlobs = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -78,3 +78,13 @@ class Section(BaseModel):
         validate_by_alias=True,
         use_attribute_docstrings=True,
     )
+
+
+def tables_of(table: type[BaseModel]) -> dict[str, tuple[type[BaseModel], bool]]:
+    """The tables inside a table, by key: their model, and whether it is a list of them."""
+    return {
+        key_of(name): (kind, kind is not info.annotation)
+        for name, info in table.model_fields.items()
+        for kind in (info.annotation, *get_args(info.annotation))
+        if isinstance(kind, type) and issubclass(kind, BaseModel)
+    }

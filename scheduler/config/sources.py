@@ -6,12 +6,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, get_args
-
-from pydantic import BaseModel
+from typing import Any, TypeAlias
 
 from .models import Config
-from .section import key_of
+from .section import tables_of
 
 Location: TypeAlias = tuple[int | str, ...]
 """A key path in the joined table: `("pins", 3, "vm")`."""
@@ -19,16 +17,7 @@ Location: TypeAlias = tuple[int | str, ...]
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def _lists_of_tables() -> frozenset[str]:
-    holds_tables = (
-        key_of(name)
-        for name, info in Config.model_fields.items()
-        if any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in get_args(info.annotation))
-    )
-    return frozenset(holds_tables)
-
-
-LISTS_OF_TABLES = _lists_of_tables()
+LISTS_OF_TABLES = frozenset(key for key, (_, many) in tables_of(Config).items() if many)
 """Keys of which the entries of all files count, one after the other; any other key stands in one file."""
 
 
