@@ -1,6 +1,6 @@
 """Makes the snapshot: the latest look at every host, demand windows, rules and what is known of CPUs, joined."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -37,6 +37,90 @@ class Windows:
     high_percentile: float = 0.95
 
 
+class Picture:
+    """All hosts and VMs as last seen, brought up to date look by look: a snapshot of thousands takes milliseconds.
+
+    The figures of a VM are those of the time at which its host was taken in.
+    """
+
+    def __init__(self, demand: DemandBook, cpu_verdicts: CpuVerdicts) -> None:
+        self._demand = demand
+        self._cpu_verdicts = cpu_verdicts
+        self._inputs: dict[str, HostInput] = {}
+        self._hosts: dict[str, Host] = {}
+        self._sightings: dict[str, dict[str, DomainObservation]] = {}
+        """By UUID and host."""
+        self._vms: dict[str, Vm] = {}
+        self._vms_in_order = True
+
+    def take_in(self, host: HostInput, windows: Windows) -> None:
+        """What is known of a host now; what was known before is forgotten."""
+        concerned = self._lift(host.name)
+        self._inputs[host.name] = host
+        self._hosts[host.name] = _host(host, self._demand, windows)
+        for domain in host.observation.domains if host.observation else ():
+            self._sightings.setdefault(domain.uuid, {})[host.name] = domain
+            concerned.add(domain.uuid)
+        self._join(concerned, windows)
+
+    def forget(self, host: str, windows: Windows) -> None:
+        """It is no host any more; windows as in `take_in`."""
+        concerned = self._lift(host)
+        del self._inputs[host], self._hosts[host]
+        self._join(concerned, windows)
+
+    def snapshot(
+        self, taken_at: datetime, windows: Windows, rules: Rules, changing_hands: Collection[str] = ()
+    ) -> Snapshot:
+        """All hosts, in the order in which they were first taken in, and every VM once, by UUID.
+
+        VMs of which the UUID is in `changing_hands` may be on two hosts; of any other that is a reason for quarantine.
+        """
+        if not self._vms_in_order:
+            self._vms = dict(sorted(self._vms.items()))
+            self._vms_in_order = True
+        excused = {uuid: replace(self._vms[uuid], quarantine=None) for uuid in changing_hands if uuid in self._vms}
+        hosts = (
+            replace(host, stale=True) if not host.stale and self._stale(host.name, windows) else host
+            for host in self._hosts.values()
+        )
+        vms = self._vms | excused if excused else self._vms
+        return Snapshot(taken_at=taken_at, hosts=tuple(hosts), vms=tuple(vms.values()), rules=rules)
+
+    def _stale(self, host: str, windows: Windows) -> bool:
+        observation = self._inputs[host].observation
+        return observation is None or windows.now_s - observation.monotonic_s > windows.stale_after_s
+
+    def _lift(self, host: str) -> set[str]:
+        """Take away what the host showed; the UUIDs of it."""
+        known = self._inputs.get(host)
+        shown = {domain.uuid for domain in known.observation.domains} if known and known.observation else set()
+        for uuid in shown:
+            del self._sightings[uuid][host]
+        return shown
+
+    def _join(self, uuids: Iterable[str], windows: Windows) -> None:
+        """Make these VMs of everything that is seen of them now."""
+        for uuid in uuids:
+            seen = self._seen(uuid)
+            if all(domain.incoming for _, domain in seen):
+                self._vms.pop(uuid, None)
+                continue
+            self._vms_in_order &= uuid in self._vms
+            self._vms[uuid] = _vm(seen, self._demand, windows, self._cpu_verdicts)
+
+    def _seen(self, uuid: str) -> list[tuple[str, DomainObservation]]:
+        """The latest look first: just after a migration the source's older look still shows the VM."""
+        sightings = self._sightings[uuid]
+        if not sightings:
+            del self._sightings[uuid]
+        return sorted(sightings.items(), key=lambda sighting: (-self._looked_at_s(sighting[0]), sighting[0]))
+
+    def _looked_at_s(self, host: str) -> float:
+        observation = self._inputs[host].observation
+        return 0.0 if observation is None else observation.monotonic_s
+
+
 def assemble(
     taken_at: datetime,
     hosts: Sequence[HostInput],
@@ -46,28 +130,11 @@ def assemble(
     cpu_verdicts: CpuVerdicts,
     changing_hands: Collection[str] = (),
 ) -> Snapshot:
-    """The snapshot of all hosts and of every VM once, by UUID.
-
-    VMs of which the UUID is in `changing_hands` may be on two hosts; of any other that is a reason for quarantine.
-    """
-    sightings: dict[str, list[tuple[str, DomainObservation]]] = {}
-    # The latest look first: just after a migration the source's older look still shows the VM.
-    for host in sorted(hosts, key=lambda host: -host.observation.monotonic_s if host.observation else 0.0):
-        for domain in host.observation.domains if host.observation else ():
-            sightings.setdefault(domain.uuid, []).append((host.name, domain))
-    vms = (
-        _vm(seen, demand, windows, cpu_verdicts) for _, seen in sorted(sightings.items()) if not _only_incoming(seen)
-    )
-    return Snapshot(
-        taken_at=taken_at,
-        hosts=tuple(_host(host, demand, windows) for host in hosts),
-        vms=tuple(replace(vm, quarantine=None) if vm.uuid in changing_hands else vm for vm in vms),
-        rules=rules,
-    )
-
-
-def _only_incoming(seen: Sequence[tuple[str, DomainObservation]]) -> bool:
-    return all(domain.incoming for _, domain in seen)
+    """The snapshot of all these hosts at once: see `Picture.snapshot`."""
+    picture = Picture(demand, cpu_verdicts)
+    for host in hosts:
+        picture.take_in(host, windows)
+    return picture.snapshot(taken_at, windows, rules, changing_hands)
 
 
 def _host(host: HostInput, demand: DemandBook, windows: Windows) -> Host:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import structlog
@@ -39,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 WAIT_FOR_HOSTS_S = 12.0
 """How long the start waits for hosts that do not answer; it goes on without them."""
+MODES_KEPT = 65_536
+"""VMs whose mode is remembered, where not all have the same."""
 
 
 class Daemon:
@@ -273,14 +276,23 @@ def _observer_settings(config: Config) -> ObserverSettings:
 
 def _modes(config: Config) -> Callable[[Vm], Mode]:
     """The mode that holds for a VM. It is asked for every VM of every snapshot."""
-    if not config.modes and all(host.mode is None for host in config.hosts):
+    if not _modes_differ(config):
         return lambda _: config.mode
-    return lambda vm: config.mode_of(name=vm.name, uuid=vm.uuid, labels=dict(vm.labels), host=vm.host)
+
+    @lru_cache(maxsize=MODES_KEPT)
+    def mode_of(name: str, uuid: str, labels: frozenset[tuple[str, str]], host: str | None) -> Mode:
+        return config.mode_of(name=name, uuid=uuid, labels=dict(labels), host=host)
+
+    return lambda vm: mode_of(vm.name, vm.uuid, frozenset(vm.labels.items()), vm.host)
 
 
-def _mode_holds(config: Config) -> Callable[[Vm], str | None]:
+def _mode_holds(config: Config) -> Callable[[Vm], str | None] | None:
     """A VM that is only observed is planned around, unless the whole cluster is: then plans tell what would be."""
-    if config.mode is Mode.OBSERVE:
-        return lambda _: None
+    if config.mode is Mode.OBSERVE or not _modes_differ(config):
+        return None
     mode_of = _modes(config)
     return lambda vm: "its mode is observe" if mode_of(vm) is Mode.OBSERVE else None
+
+
+def _modes_differ(config: Config) -> bool:
+    return bool(config.modes) or any(host.mode is not None for host in config.hosts)

@@ -4,14 +4,14 @@ Events are hints, looks are truth: an event only makes the next look come at onc
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
 
-from ..cluster.assemble import HostInput, Windows, assemble
+from ..cluster.assemble import HostInput, Picture, Windows, assemble
 from ..cluster.demand import DemandBook
 from ..cluster.model import Snapshot, VmState
 from ..cluster.observation import DomainFacts, DomainObservation, Event, EventKind, HostObservation
@@ -27,8 +27,8 @@ log = structlog.get_logger(__name__)
 
 EVENT_COALESCE_S = 0.05
 """A burst of events (a migration sends a dozen) makes one look."""
-SNAPSHOT_HOLDS_S = 1.0
-"""Demand and staleness change little in so long; a new look makes a new snapshot at once."""
+CAUGHT_UP_AT_ONCE = 500
+"""Answers about CPUs are told of so many VMs at the next snapshot, of more with the next look at their hosts."""
 FIRST_LOOK_PATIENCE_S = 8.0
 """A new host may take so long to connect before it counts as unreachable."""
 
@@ -104,23 +104,30 @@ class Observer:
         self._watches: dict[str, _Watch] = {}
         self._demand = DemandBook()
         self._whereabouts = Whereabouts()
-        self.compatibility = CpuCompatibility(cluster, self._snapshots_are_old)
-        self._snapshots: dict[float, Snapshot] = {}
-        """Those made since the last look, by the time that demand was taken over."""
-        self._snapshots_made_at_s = 0.0
+        self.compatibility = CpuCompatibility(cluster, self._answers_changed)
+        self._recent = Picture(self._demand, self.compatibility.verdicts)
+        """With demand over the settings' `recent_s`."""
+        self._latest = Picture(self._demand, self.compatibility.verdicts)
+        """With demand over the last two looks."""
+        self._outdated: dict[str, None] = {}
+        """Hosts whose VMs may not have the latest answers about CPUs."""
 
     def watch(self, host: WatchedHost) -> None:
         """Begin to look at a host, or take over what the config now says of it."""
-        self._snapshots_are_old()
         if host.name in self._watches:
             self._watches[host.name].host = host
+            self._draw(self._watches[host.name])
             return
         watch = self._watches[host.name] = _Watch(host, self._clock.monotonic())
+        self._draw(watch)
         watch.task = asyncio.create_task(self._keep_looking(watch), name=f"look-{host.name}")
 
     async def unwatch(self, name: str) -> None:
         """Stop looking at a host and forget it."""
         watch = self._watches.pop(name)
+        self._recent.forget(name, self._windows(self.settings.recent_s))
+        self._latest.forget(name, self._windows(0.0))
+        self._outdated.pop(name, None)
         self.compatibility.forget(name)
         self._whereabouts.lost(name)
         self._news()
@@ -181,25 +188,20 @@ class Observer:
         """Whether every host answers."""
         return all(watch.reachable for watch in self._watches.values())
 
-    def snapshot(self, *, recent_s: float | None = None) -> Snapshot:
-        """The cluster as last seen, at most a second ago.
+    def snapshot(self) -> Snapshot:
+        """The cluster as last seen."""
+        return self._snapshot(self._recent)
 
-        `recent_s` overrides over what time demand is taken (0: the last two looks).
-        """
-        recent_s = self.settings.recent_s if recent_s is None else recent_s
-        now_s = self._clock.monotonic()
-        if now_s - self._snapshots_made_at_s >= SNAPSHOT_HOLDS_S:
-            self._snapshots_are_old()
-        if not self._snapshots:
-            self._snapshots_made_at_s = now_s
-        if recent_s not in self._snapshots:
-            self._snapshots[recent_s] = self._assembled(now_s, recent_s, self._watches.values())
-        return replace(self._snapshots[recent_s], rules=self.rules)
+    def latest(self) -> Snapshot:
+        """The same, with demand over the last two looks only."""
+        return self._snapshot(self._latest)
 
     def snapshot_of(self, host: str) -> Snapshot:
         """One host as last seen, with what is known of it alone; empty when it is not watched."""
-        watches = [self._watches[host]] if host in self._watches else []
-        return self._assembled(self._clock.monotonic(), self.settings.recent_s, watches)
+        hosts = [_input(self._watches[host])] if host in self._watches else []
+        windows, verdicts = self._windows(self.settings.recent_s), self.compatibility.verdicts
+        moving = self._whereabouts.changing_hands()
+        return assemble(self._now(), hosts, self._demand, windows, self.rules, verdicts, moving)
 
     async def look(self, *hosts: str) -> None:
         """Look at these hosts now, and have the CPU questions about all guests answered by them."""
@@ -235,24 +237,33 @@ class Observer:
             self._whereabouts.forget_all_but(uuids)
             self.compatibility.forget_all_but(self._kinds())
 
-    def _assembled(self, now_s: float, recent_s: float, watches: Iterable[_Watch]) -> Snapshot:
-        hosts = [
-            HostInput(
-                name=watch.host.name,
-                reachable=bool(watch.reachable),
-                observation=watch.observation,
-                reserved_memory_mib=watch.host.reserved_memory_mib,
-                labels=watch.host.labels,
-            )
-            for watch in watches
-        ]
-        windows = Windows(now_s=now_s, recent_s=recent_s, stale_after_s=self.settings.stale_after_s)
-        taken_at = datetime.fromtimestamp(self._clock.wall(), UTC)
-        verdicts, moving = self.compatibility.verdicts, self._whereabouts.changing_hands()
-        return assemble(taken_at, hosts, self._demand, windows, self.rules, verdicts, moving)
+    def _snapshot(self, picture: Picture) -> Snapshot:
+        self._catch_up()
+        windows, moving = self._windows(self.settings.recent_s), self._whereabouts.changing_hands()
+        return picture.snapshot(self._now(), windows, self.rules, moving)
 
-    def _snapshots_are_old(self) -> None:
-        self._snapshots.clear()
+    def _draw(self, watch: _Watch) -> None:
+        """Have the pictures show what is known of a host now."""
+        self._outdated.pop(watch.host.name, None)
+        seen = _input(watch)
+        self._recent.take_in(seen, self._windows(self.settings.recent_s))
+        self._latest.take_in(seen, self._windows(0.0))
+
+    def _windows(self, recent_s: float) -> Windows:
+        return Windows(now_s=self._clock.monotonic(), recent_s=recent_s, stale_after_s=self.settings.stale_after_s)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.wall(), UTC)
+
+    def _answers_changed(self) -> None:
+        self._outdated = dict.fromkeys(self._watches)
+
+    def _catch_up(self) -> None:
+        vms = 0
+        while self._outdated and vms < CAUGHT_UP_AT_ONCE:
+            watch = self._watches[next(iter(self._outdated))]
+            vms += len(watch.observation.domains) if watch.observation else 0
+            self._draw(watch)
 
     def _domains(self) -> list[DomainObservation]:
         return [domain for watch in self._watches.values() if watch.observation for domain in watch.observation.domains]
@@ -301,7 +312,6 @@ class Observer:
     def _take_in(self, watch: _Watch, observation: HostObservation) -> None:
         if watch.observation is not None and observation.monotonic_s < watch.observation.monotonic_s:
             return
-        self._snapshots_are_old()
         twins = self._twins(observation)
         if twins and twins[0] is not watch:
             self._refuse(watch, twins[0])
@@ -311,14 +321,15 @@ class Observer:
         for twin in twins[1:]:
             self._refuse(twin, watch)
         self._demand.record(observation)
+        came_back = not watch.reachable
+        watch.reachable, watch.detail = True, ""
+        self._draw(watch)
         moved, in_doubt = self._whereabouts.note(observation)
         for host in in_doubt & self._watches.keys():
             self._watches[host].wake.set()
         for one in moved:
             self._witness.on_moved(one.uuid, one.vm, one.source, one.destination)
-        watch.detail = ""
-        if not watch.reachable:
-            watch.reachable = True
+        if came_back:
             self._witness.on_reachable(observation.host, reachable=True, detail="")
             self._news()
 
@@ -337,16 +348,25 @@ class Observer:
         self._lost(watch, same_machine_as(original.host.name))
 
     def _lost(self, watch: _Watch, detail: str) -> None:
-        watch.detail = detail
-        if watch.reachable is not False:
-            watch.reachable = False
+        known, watch.reachable, watch.detail = watch.reachable, False, detail
+        self._draw(watch)
+        if known is not False:
             watch.lost_at_s = self._clock.monotonic()
             self._whereabouts.lost(watch.host.name)
             self._witness.on_reachable(watch.host.name, reachable=False, detail=detail)
             self._news()
 
     def _news(self) -> None:
-        self._snapshots_are_old()
         self.changed.set()
         if self.all_heard:
             self.heard.set()
+
+
+def _input(watch: _Watch) -> HostInput:
+    return HostInput(
+        name=watch.host.name,
+        reachable=bool(watch.reachable),
+        observation=watch.observation,
+        reserved_memory_mib=watch.host.reserved_memory_mib,
+        labels=watch.host.labels,
+    )

@@ -57,7 +57,7 @@ class View:
         A mean over a longer time would still show a spike when it is over, and so outlast the hold.
         """
         now_s = self._clock.monotonic()
-        latest = self._laid_over(self._observer.snapshot(recent_s=0.0))
+        latest = self._laid_over(self._observer.latest())
         judged = {host.name for host in latest.hosts if host.state is not HostState.UNREACHABLE and not host.stale}
         self._contention.update(now_s, _contended(latest, settings), judged)
         for host in latest.hosts:
@@ -75,12 +75,12 @@ class View:
         now_s, cordoned = self._clock.monotonic(), self._cordoned()
 
         def host(seen: Host) -> Host:
+            contended_s = self._contention.seconds(seen.name, now_s)
+            if not contended_s and seen.name not in cordoned:
+                return seen  # as most are: copying a thousand for nothing takes long
             maintained = seen.name in cordoned and seen.state is HostState.UP
-            return replace(
-                seen,
-                state=HostState.MAINTENANCE if maintained else seen.state,
-                contended_seconds=self._contention.seconds(seen.name, now_s),
-            )
+            state = HostState.MAINTENANCE if maintained else seen.state
+            return replace(seen, state=state, contended_seconds=contended_s)
 
         return self._gate.overlay(replace(seen, hosts=tuple(map(host, seen.hosts))))
 

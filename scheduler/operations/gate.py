@@ -38,10 +38,10 @@ class _Booking:
 class Gate:
     """Everything that acts passes here.
 
-    `mode_hold` says why a VM's own mode forbids automatic moves, or None.
+    `mode_hold` says why a VM's own mode forbids automatic moves, or None; it is None itself when no VM's does.
     """
 
-    def __init__(self, limits: Limits, clock: Clock, mode_hold: Callable[[Vm], str | None] = lambda _: None) -> None:
+    def __init__(self, limits: Limits, clock: Clock, mode_hold: Callable[[Vm], str | None] | None = None) -> None:
         self.limits = limits
         self.mode_hold = mode_hold
         self._clock = clock
@@ -66,13 +66,20 @@ class Gate:
         """
         self._drop_fulfilled(snapshot)
         hosts = {host.name for host in snapshot.hosts}
-        known = {vm.uuid for vm in snapshot.vms}
+        # Of thousands of VMs it concerns a few, and asking after each takes long.
+        concerned = self._reservations.keys() | self._bookings.keys() | self._history.vms()
+        failing, any_vm = self._history.failing_sources(), self.mode_hold is not None
+        vms = [
+            self._overlaid(vm, hosts) if any_vm or vm.uuid in concerned or vm.host in failing else vm
+            for vm in snapshot.vms
+        ]
+        known = {vm.uuid for vm in vms if vm.uuid in self._reservations}
         coming = [
             _started(kept.vm, kept.host)
             for uuid, kept in self._reservations.items()
             if uuid not in known and kept.host in hosts
         ]
-        return replace(snapshot, vms=(*(self._overlaid(vm, hosts) for vm in snapshot.vms), *coming))
+        return replace(snapshot, vms=(*vms, *coming))
 
     def reserve(self, vm: Vm, host: str) -> None:
         """Keep the room of a VM that is about to start on `host`."""
@@ -173,7 +180,7 @@ class Gate:
 
     def hold(self, vm: Vm) -> str | None:
         """Why automatic moves must leave this VM alone wherever they would put it; None when they need not."""
-        if mode := self.mode_hold(vm):
+        if self.mode_hold is not None and (mode := self.mode_hold(vm)):
             return mode
         now_s = self._clock.monotonic()
         rules = (self._history.manual_hold, self._history.cooldown, self._history.vm_backoff)
@@ -195,7 +202,9 @@ class Gate:
 
     def _drop_fulfilled(self, snapshot: Snapshot) -> None:
         now_s = self._clock.monotonic()
-        active = {vm.uuid for vm in snapshot.vms if vm.active}
+        if not self._reservations:
+            return
+        active = {vm.uuid for vm in snapshot.vms if vm.uuid in self._reservations and vm.active}
         for uuid, kept in list(self._reservations.items()):
             overdue = kept.confirmed_at_s is not None and now_s - kept.confirmed_at_s > CONFIRMED_SECONDS
             if overdue or (uuid in active and kept.confirmed_at_s is not None):

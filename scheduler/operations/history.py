@@ -43,6 +43,14 @@ class MoveHistory:
         else:
             self._failures_of_pair[move.source, move.destination].append(move.at)
 
+    def vms(self) -> set[str]:
+        """UUIDs of the VMs of which moves are remembered."""
+        return set(self._of_vm)
+
+    def failing_sources(self) -> set[str]:
+        """Hosts from which the last migration to some other one failed."""
+        return {source for source, _ in self._failures_of_pair}
+
     def cooldown(self, uuid: str, now: float, limits: Limits) -> Reason | None:
         """Moved by the daemon: left alone, twice as long for each further move within a day."""
         moves = [move for move in self._moved(uuid) if move.trigger not in BY_HAND and move.at > now - DAY_SECONDS]

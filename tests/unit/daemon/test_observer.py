@@ -129,13 +129,35 @@ async def test_what_is_gone_is_forgotten(house: House):
     assert not observer.compatibility._answers
 
 
-async def test_snapshots_within_a_moment_are_assembled_once(house: House):
-    house.vm("web1", "node1")
-    daemon = await house.go()
-    first, second = daemon._observer.snapshot(), daemon._observer.snapshot()
-    assert first.vms is second.vms
-    await house.run(daemon._observer.look("node1"))
-    assert daemon._observer.snapshot().vms is not first.vms
+async def test_a_look_makes_anew_only_what_its_host_shows(house: House):
+    for number in (1, 2):
+        house.vm(f"web{number}", f"node{number}")
+    observer = (await house.go())._observer
+    first = {vm.name: vm for vm in observer.snapshot().vms}
+    await house.run(observer.look("node1"))
+    second = {vm.name: vm for vm in observer.snapshot().vms}
+    assert second["web1"] is not first["web1"]
+    assert second["web2"] is first["web2"]
+
+
+async def test_every_vm_knows_what_a_host_answers_at_once_also_those_of_other_hosts(house: House):
+    house.vm("web1", "node1", cpu_xml="<cpu/>")
+    observer = (await house.go())._observer
+    await house.clock.advance(30)
+    assert observer.snapshot().vms[0].cpu_missing_on.keys() == set(observer.names)
+    observer.compatibility.forget("node2")
+    assert observer.snapshot().vms[0].cpu_missing_on.keys() == {"node1", "node3"}
+
+
+async def test_what_a_lost_host_showed_grows_old(house: House):
+    house.vm("web1", "node1", cores=2.0)
+    observer = (await house.go())._observer
+    await house.clock.advance(60)
+    assert observer.snapshot().vms[0].cpu_demand_cores == pytest.approx(2.0)
+    house.cluster.cut("node1")
+    await house.clock.advance(150)
+    assert observer.snapshot().vms[0].cpu_demand_cores is None
+    assert observer.snapshot().host("node1").stale
 
 
 @dataclass
