@@ -141,7 +141,7 @@ async def test_a_look_makes_anew_only_what_its_host_shows(house: House):
 
 
 async def test_every_vm_knows_what_a_host_answers_at_once_also_those_of_other_hosts(house: House):
-    house.vm("web1", "node1", cpu_xml="<cpu/>")
+    house.vm("web1", "node1", cpu_xml="<cpu/>", required_cpu_features=frozenset({"sse"}))
     observer = (await house.go())._observer
     await house.clock.advance(30)
     assert observer.snapshot().vms[0].cpu_missing_on.keys() == set(observer.names)
