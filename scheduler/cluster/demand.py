@@ -14,6 +14,8 @@ from math import ceil, inf
 from .observation import DomainObservation, HostObservation
 
 NANOSECONDS_PER_SECOND = 1e9
+WINDOW_S = 900.0
+"""Over what time a high percentile is taken, and so for how long it remembers one burst."""
 MINIMUM_SPACING_S = 0.8
 """Two looks that are closer give a rate that is mostly noise; the later one is passed over."""
 
@@ -69,7 +71,7 @@ class _HostWindow:
 class DemandBook:
     """The demand of every VM and the CPU use of every host over the last `window_s` seconds."""
 
-    def __init__(self, window_s: float = 900.0) -> None:
+    def __init__(self, window_s: float = WINDOW_S) -> None:
         self._window_s = window_s
         self._vms: dict[str, _VmWindow] = {}
         self._hosts: dict[str, _HostWindow] = {}

@@ -1,4 +1,4 @@
-"""How long each host has been contended without a break: the evidence that balancing asks for."""
+"""How long each host has been contended, or is expected to be, without a break: the evidence balancing asks for."""
 
 from collections.abc import Collection
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from ..cluster.hold import ContentionClock
 from ..cluster.model import Host, HostState, Snapshot
 from ..cluster.observation import DomainFacts
+from ..filters.view import BoolArray
 from ..filters.view import View as Arrays
 from ..operations.clock import Clock
 from ..operations.gate import Gate
@@ -23,6 +24,7 @@ class View:
         self._cordoned = cordoned
         self._clock = clock
         self._contention = ContentionClock()
+        self._expected = ContentionClock()
 
     def snapshot(self) -> Snapshot:
         """The cluster now."""
@@ -54,16 +56,24 @@ class View:
     def judge_contention(self, settings: PlannerSettings) -> bool:
         """Count on for hosts that are contended by their last two looks; whether one has been for long enough.
 
-        A mean over a longer time would still show a spike when it is over, and so outlast the hold.
+        A mean over a longer time would still show a spike when it is over, and so outlast the hold. Contention that is
+        only expected counts apart, and is left to the sweep: nobody waits for it yet.
         """
         now_s = self._clock.monotonic()
         latest = self._laid_over(self._observer.latest())
         judged = {host.name for host in latest.hosts if host.state is not HostState.UNREACHABLE and not host.stale}
-        self._contention.update(now_s, _contended(latest, settings), judged)
+        load = Load(Arrays(latest), settings)
+        contended, moving = _named(load, load.contended), {name for name in judged if any(self._gate.slots(name))}
+        self._contention.update(now_s, contended, judged)
+        # A peak while it lasts, and what a migration uses, say nothing of whether peaks come again.
+        self._expected.update(now_s, _named(load, load.expected), judged - contended - moving)
         for host in latest.hosts:
-            # Of a host that is not seen there is no evidence; what moves to or from one changes its load.
-            if host.name not in judged or any(self._gate.slots(host.name)):
+            # Of a host that is not seen there is no evidence; what moves to or from one changes its load. What is
+            # expected stays evidence then: it is made of what each VM did, wherever it was.
+            if host.name not in judged or host.name in moving:
                 self._contention.restart(host.name, now_s)
+            if host.name not in judged:
+                self._expected.restart(host.name, now_s)
         return any(self._contention.seconds(host, now_s) >= settings.hold_seconds for host in judged)
 
     def restart_contention(self, *hosts: str) -> None:
@@ -75,17 +85,16 @@ class View:
         now_s, cordoned = self._clock.monotonic(), self._cordoned()
 
         def host(seen: Host) -> Host:
-            contended_s = self._contention.seconds(seen.name, now_s)
-            if not contended_s and seen.name not in cordoned:
+            contended_s, expected_s = (clock.seconds(seen.name, now_s) for clock in (self._contention, self._expected))
+            if not contended_s and not expected_s and seen.name not in cordoned:
                 return seen  # as most are: copying a thousand for nothing takes long
             maintained = seen.name in cordoned and seen.state is HostState.UP
             state = HostState.MAINTENANCE if maintained else seen.state
-            return replace(seen, state=state, contended_seconds=contended_s)
+            return replace(seen, state=state, contended_seconds=contended_s, expected_contended_seconds=expected_s)
 
         return self._gate.overlay(replace(seen, hosts=tuple(map(host, seen.hosts))))
 
 
-def _contended(snapshot: Snapshot, settings: PlannerSettings) -> set[str]:
-    """The hosts that the planner finds short of CPU or memory."""
-    load = Load(Arrays(snapshot), settings)
-    return {host.name for host, contended in zip(load.view.hosts, load.contended, strict=True) if contended}
+def _named(load: Load, hosts: BoolArray) -> set[str]:
+    """The names of those hosts."""
+    return {host.name for host, one in zip(load.view.hosts, hosts, strict=True) if one}

@@ -82,6 +82,7 @@ def _host_key(snapshot: Snapshot, host: Host) -> _Key:
         host.hypervisor_version or "",
         host.cpu_used_cores or 0.0,
         host.contended_seconds or 0.0,
+        host.expected_contended_seconds or 0.0,
         *map(_known, (host.cpu_features, host.machine_types, host.networks, host.storage)),
         [pin.allows(host.name) for pin in snapshot.rules.pins],
         [host.labels.get(rule.spread_over or "", "") for rule in snapshot.rules.anti_affinity],

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cluster.model import HostState, Vm, VmState
+from ..cluster.model import Host, HostState, Vm, VmState
 from ..cluster.plausible import believed_demand, doubted_demand
 from ..cluster.rules import PRIORITY_WEIGHTS
 from ..filters.view import NOWHERE, BoolArray, IntArray, View
@@ -54,7 +54,8 @@ class Carried(NamedTuple):
 
 
 RELIEF_MARGIN_RATIO: Final = 0.05
-"""A contended host is relieved to this much below the limit, so that noise does not make it contended again."""
+"""Contention is relieved to this much below the limit, and expected from this much above it, so that noise neither
+brings it back nor foresees it."""
 ROUNDING_CORES: Final = 1e-6
 """Sums of demand that differ by less are equal."""
 EXPECTED_CORES_PER_VCPU: Final = 0.5
@@ -150,14 +151,17 @@ class Load:
         """Cores of high demand up to which relief may fill a host; none where VMs wait, whatever is used there,
         and none where nobody knows what is used."""
         foreseen = self.host_high > limit
-        self.expected: BoolArray = foreseen & ~self.contended
+        ahead = (settings.cpu_usage_ratio_limit + RELIEF_MARGIN_RATIO) * self.cpus
+        self.expected: BoolArray = (self.host_high > ahead) & ~self.contended
         """Hosts whose VMs will wait, by their high demand, and do not yet."""
         self.given_at_high: FloatArray = np.where(foreseen, relief_limit, limit)
         """Cores that the host can give when demand is high."""
-        held = [host.contended_seconds is None or host.contended_seconds >= settings.hold_seconds for host in hosts]
+        held = np.array([_lasted(host.contended_seconds, settings.hold_seconds) for host in hosts], dtype=bool)
+        ahead_s = settings.expected_hold_seconds
+        foretold = np.array([_lasted(_expected_seconds(host), ahead_s) for host in hosts], dtype=bool)
         reachable = [host.state is not HostState.UNREACHABLE and not host.stale for host in hosts]
-        self.to_relieve: BoolArray = self.contended & np.array(held, dtype=bool) & np.array(reachable, dtype=bool)
-        self.to_relieve &= ~self.view.doubted
+        self.to_relieve: BoolArray = self.contended & held | self.expected & foretold
+        self.to_relieve &= np.array(reachable, dtype=bool) & ~self.view.doubted
         self.usable: BoolArray = self.view.up & ~self.view.stale & ~self.view.doubted
         """Hosts on which VMs may start."""
         self.judged: BoolArray = self.usable & ~self._dark
@@ -331,6 +335,17 @@ def _demand(vm: Vm) -> float:
 
 def _high(vm: Vm) -> float:
     return _demand(vm) if doubted_demand(vm) is not None else max(_demand(vm), vm.cpu_demand_high_cores or 0.0)
+
+
+def _lasted(seconds: float | None, hold_seconds: float) -> bool:
+    """Whether that is long enough to act on; what is not tracked is."""
+    return seconds is None or seconds >= hold_seconds
+
+
+def _expected_seconds(host: Host) -> float | None:
+    """How long contention has been expected; who tracks contention alone has seen no more of it than that."""
+    expected = host.expected_contended_seconds
+    return host.contended_seconds if expected is None else expected
 
 
 def _closed(view: View) -> BoolArray | None:

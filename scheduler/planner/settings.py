@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ..cluster.demand import WINDOW_S
+
 
 class Objective(StrEnum):
     """What a better cluster is."""
@@ -40,3 +42,11 @@ class PlannerSettings:
     time_limit_seconds: float = 5.0
     weights: Mapping[str, float] = field(default_factory=lambda: {"cpu": 1.0, "memory": 1.0, "vcpus": 0.0})
     """Of the objective `spread`."""
+
+    @property
+    def expected_hold_seconds(self) -> float:
+        """Contention that is only expected moves nothing before it lasted so long.
+
+        A high percentile remembers one burst for the whole window: only load that comes again lasts longer.
+        """
+        return WINDOW_S + self.hold_seconds

@@ -84,6 +84,7 @@ def _host(draw: _Draw, index: int) -> Host:
         labels=draw.mostly({"rack": draw.choice("abcde")}, {}),
         stale=draw.mostly(False, True),
         contended_seconds=draw.mostly(None, 0.0, 30.0, 500.0),
+        expected_contended_seconds=draw.mostly(None, 0.0, 500.0, 2000.0),
     )
 
 
@@ -101,7 +102,7 @@ def _vm(draw: _Draw, index: int, names: list[str], mood: Mood) -> Vm:
         host=names[min(random.randrange(len(names)), random.randrange(len(names)))],
         state=state,
         cpu_demand_cores=demand,
-        cpu_demand_high_cores=None if demand is None else demand * draw.choice([1.0, 1.0, 1.2]),
+        cpu_demand_high_cores=None if demand is None else demand * draw.choice([1.0, 1.0, 1.2, 2.5]),
         cpu_wait_ratio=draw.mostly(waits, None),
         memory_used_mib=draw.mostly(None, 100.0),
         dirty_mib_per_s=draw.mostly(None, 10.0, 500.0),

@@ -219,3 +219,46 @@ def test_with_few_moves_the_largest_relief_counts_and_not_the_cheapest() -> None
     snapshot = cluster([host("a"), host("b")], vms)
     assert {step.vm[:3] for step in planned(snapshot).steps} == {"web"}
     assert [step.vm for step in planned(snapshot, PlannerSettings(max_moves=1)).steps] == ["large"]
+
+
+def peaking(**facts: Any) -> Snapshot:
+    """Host a of 8 CPUs whose VMs use 4 cores, and 8.9 when demand is high; host b of 16 with none."""
+    vms = [busy(f"web{n}", "a", 1.0, vcpus=4, cpu_demand_high_cores=3.45) for n in range(4)]
+    return cluster([host("a", cpus=8, **facts), host("b")], vms)
+
+
+def test_a_host_that_will_be_short_when_demand_is_high_is_relieved() -> None:
+    made = planned(peaking())
+    assert {(step.source, step.reason.code) for step in made.steps} == {("a", "cpu_contention_expected")}
+    assert made.score_after < made.score_before
+    assert planned(apply_plan(peaking(), made)).steps == ()
+
+
+@pytest.mark.parametrize(
+    ("facts", "acts"),
+    [
+        ({"expected_contended_seconds": 1019.0}, False),
+        ({"expected_contended_seconds": 1020.0, "contended_seconds": 0.0}, True),
+        ({"contended_seconds": 0.0}, False),
+    ],
+)
+def test_what_one_burst_leaves_in_the_percentile_moves_nothing(facts: dict[str, float], acts: bool) -> None:
+    """The window of 15 minutes and the hold of 2; who tracks contention alone has no evidence of what is expected."""
+    made = planned(peaking(**facts))
+    assert bool(made.steps) is acts
+    assert made.unmoved == ()
+
+
+def test_expected_contention_just_above_the_limit_moves_nothing() -> None:
+    vms = [busy(f"web{n}", "a", 1.0, vcpus=4, cpu_demand_high_cores=2.7) for n in range(4)]
+    made = planned(cluster([host("a", cpus=8), host("b")], vms))
+    assert made.score_before > 0
+    assert made.steps == ()
+
+
+def test_expected_contention_must_repay_what_its_relief_costs() -> None:
+    snapshot = peaking()
+    large = tuple(replace(one, memory_mib=15 * 1024) for one in snapshot.vms)
+    made = plan(replace(snapshot, vms=large), PlannerSettings(bandwidth_mib_per_s=30.0), clock=lambda: 0.0)
+    assert made.steps == ()
+    assert codes(made) == {"no_gain"}
