@@ -63,8 +63,8 @@ class Host:
     contended_seconds: float | None = None
     """How long its VMs have been short of CPU or memory without a break. None: not tracked, taken as long enough."""
     expected_contended_seconds: float | None = None
-    """How long their high demand has been more than it can give without a break, save that peaks are no break and do
-    not begin it. None: not tracked, `contended_seconds` is taken."""
+    """How long their high demand has been more than it can give; peaks themselves neither begin nor end that time.
+    None: not tracked, `contended_seconds` is taken."""
 
     @property
     def versions(self) -> Versions:
