@@ -1,19 +1,22 @@
-"""The daemon's API over its unix socket, as plain calls; what goes wrong is one line that says what to do."""
+"""The daemon's API as plain calls, wherever it answers; what goes wrong is one line that says what to do."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
+
+from .endpoint import Endpoint
 
 if TYPE_CHECKING:
     import aiohttp
 
 Record: TypeAlias = dict[str, Any]
 """A JSON object of the API's contract."""
+_TLS_PARTING_SECONDS = 0.01
+"""A TLS connection that was left in the middle of a stream needs some rounds of the loop to be closed."""
 _EXIT_CODES = {"refused": 3, "conflict": 3, "unexpected": 1}
 
 
@@ -38,8 +41,8 @@ class ApiError(Exception):
 class Api:
     """A daemon. Each call connects anew; all raise ApiError."""
 
-    def __init__(self, socket: Path) -> None:
-        self.socket = socket
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
 
     def get(self, path: str, **query: object) -> Record:
         """What is there; a query value of None is left out."""
@@ -85,23 +88,27 @@ class Api:
 
         # A call may take long (a VM's start on a slow host); a daemon that is gone is noticed by the socket.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
-        connector = aiohttp.UnixConnector(str(self.socket))
+        endpoint = self._endpoint
+        headers = endpoint.headers()
         try:
-            async with aiohttp.ClientSession("http://scheduler", connector=connector, timeout=timeout) as session:
+            async with aiohttp.ClientSession(
+                endpoint.url, connector=endpoint.connector(), headers=headers, timeout=timeout
+            ) as session:
                 yield session
+            if endpoint.url.startswith("https:"):
+                await asyncio.sleep(_TLS_PARTING_SECONDS)
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise ApiError("unavailable", endpoint.why_not(_os_error(error.certificate_error))) from None
         except aiohttp.ClientConnectorError as error:
-            raise ApiError("unavailable", self._why_not(error.os_error)) from None
+            raise ApiError("unavailable", endpoint.why_not(error.os_error)) from None
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ApiError("unavailable", f"the daemon at {self.socket} broke off: {error}") from None
+            raise ApiError("unavailable", f"the daemon at {endpoint} broke off: {error}") from None
         except json.JSONDecodeError:
-            raise ApiError("unavailable", f"what answers at {self.socket} is no virt-scheduler") from None
+            raise ApiError("unavailable", f"what answers at {endpoint} is no virt-scheduler") from None
 
-    def _why_not(self, error: OSError) -> str:
-        if isinstance(error, PermissionError):
-            return f"not allowed to use {self.socket}: be root or a member of its group"
-        if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-            return f"no daemon at {self.socket}: start it with `systemctl start virt-scheduler` or `virt-scheduler run`"
-        return f"cannot use {self.socket}: {error.strerror or error}"
+
+def _os_error(error: Exception) -> OSError:
+    return error if isinstance(error, OSError) else OSError(str(error))
 
 
 async def _next_notice(stream: "aiohttp.StreamReader") -> Record:

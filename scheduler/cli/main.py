@@ -9,6 +9,7 @@ import click
 
 from .. import __version__
 from .choice import Choice
+from .endpoint import ServerEndpoint, checked_url
 
 SECTIONS: dict[str, dict[str, str]] = {
     "Daemon": {
@@ -16,6 +17,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "check": "daemon:check",
         "status": "daemon:status",
         "reload": "daemon:reload",
+        "token": "access:token",
     },
     "Cluster": {
         "hosts": "cluster:hosts",
@@ -40,6 +42,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "history": "history:history",
         "decisions": "history:decisions",
         "events": "history:events",
+        "requests": "access:requests",
     },
     "Without a daemon": {
         "plan": "offline:plan",
@@ -97,10 +100,40 @@ class LazyGroup(click.Group):
     type=click.Path(path_type=Path),
     help="The socket of the daemon to speak to.  [default: the config's]",
 )
+@click.option(
+    "--server",
+    "url",
+    envvar="VIRT_SCHEDULER_SERVER",
+    help="https://HOST:PORT of a daemon elsewhere.  [env: VIRT_SCHEDULER_SERVER]",
+)
+@click.option(
+    "--token-file",
+    "token_path",
+    type=click.Path(path_type=Path),
+    envvar="VIRT_SCHEDULER_TOKEN_FILE",
+    help="Holds the token for --server.  [env: VIRT_SCHEDULER_TOKEN_FILE]",
+)
+@click.option(
+    "--ca",
+    "ca_path",
+    type=click.Path(path_type=Path),
+    envvar="VIRT_SCHEDULER_CA",
+    help="CA of the certificate of --server.  [default: those the system trusts; env: VIRT_SCHEDULER_CA]",
+)
+@click.option(
+    "--certificate",
+    "certificate_path",
+    type=click.Path(path_type=Path),
+    envvar="VIRT_SCHEDULER_CERTIFICATE",
+    help="Client certificate and key for --server, one PEM file.  [env: VIRT_SCHEDULER_CERTIFICATE]",
+)
 @click.pass_context
-def main(ctx: click.Context, config_path: Path | None, socket_path: Path | None) -> None:
+def main(
+    ctx: click.Context, /, config_path: Path | None, socket_path: Path | None, url: str | None, **files: Path | None
+) -> None:
     """Place, live-migrate and rebalance VMs across libvirt hosts, and say why.
 
     Exit codes: 0 done, 1 failed, 2 bad input or no daemon, 3 refused (no host can take it).
     """
-    ctx.obj = Choice(config_path=config_path, socket_path=socket_path)
+    server = None if url is None or socket_path is not None else ServerEndpoint(checked_url(url), **files)
+    ctx.obj = Choice(config_path=config_path, socket_path=socket_path, server=server)

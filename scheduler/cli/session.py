@@ -28,7 +28,7 @@ class Session:
     @functools.cached_property
     def api(self) -> Api:
         """The daemon that is meant."""
-        return Api(self.choice.socket())
+        return Api(self.choice.endpoint())
 
     def show(self, answer: object, as_text: Callable[[], None]) -> None:
         """Print the answer as JSON when that was asked for, else by `as_text`."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from .access import ApiSection
 from .contradictions import contradictions
 from .models import Config
-from .process import ApiSection
 from .section import key_of, shown, tables_of
 from .sources import Location, Sources, UnreadableError, files_of
 

@@ -13,9 +13,10 @@ from ..cluster.ports import HostAddress
 from ..cluster.rules import Affinity, AntiAffinity, Pin, Priority, Rules, selects
 from ..operations.settings import Limits, MigrationSettings, Mode
 from ..planner.settings import PlannerSettings
+from .access import ApiSection
 from .action import BalanceSection, LimitsSection, MigrationSection
 from .hosts import HostSection, local_host
-from .process import ApiSection, LogSection, MetricsSection
+from .process import LogSection, MetricsSection
 from .quantities import Duration
 from .rules import AffinitySection, AntiAffinitySection, ModeSection, PinSection, PrioritySection
 from .section import AbsolutePath, Section

@@ -57,6 +57,20 @@ def _absolute(value: Path) -> Path:
     return value
 
 
+def _listen(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    is_port = port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536
+    if value and not (colon and host and is_port and value.isprintable()):
+        raise ValueError(f'{shown(value)} is no address: write 127.0.0.1:9177, or "" for no listener')
+    return value
+
+
+def address_of(listen: str) -> tuple[str, int] | None:
+    """Host and port of `ADDRESS:PORT`; None where it is empty."""
+    host, _, port = listen.rpartition(":")
+    return (host.strip("[]"), int(port)) if listen else None
+
+
 Uri = Annotated[str, AfterValidator(_uri), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9+.-]*:"})]
 OptionalUri = Annotated[str, AfterValidator(lambda value: value and _uri(value))]
 HostName = Annotated[str, AfterValidator(_host_name), WithJsonSchema({"type": "string", "pattern": r"^[^\s/]+$"})]
@@ -64,6 +78,7 @@ Selector = Annotated[str, AfterValidator(_selector), WithJsonSchema({"type": "st
 Selectors = Annotated[tuple[Selector, ...], Field(min_length=1)]
 HostGlobs = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Listen = Annotated[str, AfterValidator(_listen)]
 
 
 class Section(BaseModel):

@@ -6,7 +6,7 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import structlog
@@ -20,6 +20,7 @@ from ..operations.journal import Journal, JournalError
 from ..web.app import create_app
 from ..web.control import ControlError
 from ..web.server import ListenError, serve_api, serve_metrics
+from ..web.tls import TlsFiles
 from .daemon import Daemon
 from .doctor import Finding, examine
 from .notify import Notifier
@@ -38,22 +39,17 @@ class _StopError(Exception):
     """Ends the task group on SIGTERM or SIGINT."""
 
 
-def run(config_path: Path | None, set_up_logs: Callable[[Config], None] = lambda _: None) -> int:
-    """Run the daemon until it is told to stop. 0: stopped, 1: it could not go on, 2: the config has mistakes.
-
-    `set_up_logs` is called at the start and whenever another config is in force.
-    """
+def run(config_path: Path | None) -> int:
+    """Run the daemon until it is told to stop. 0: stopped, 1: it could not go on, 2: the config has mistakes."""
     try:
         config = load(config_path)
     except ConfigError as error:
         sys.stderr.writelines(f"{problem}\n" for problem in error.problems)
         return BAD_INPUT
-    set_up_logs(config)
     path = config_path or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
     code = 0
     try:
-        cluster = LibvirtCluster(map(str, config.shared_directories))
-        asyncio.run(serve(config, path, cluster, Notifier(), set_up_logs=set_up_logs))
+        asyncio.run(serve(config, path, LibvirtCluster(map(str, config.shared_directories)), Notifier()))
     except* (StateError, JournalError, ListenError, OSError) as errors:
         sys.stderr.writelines(f"virt-scheduler: {one}\n" for one in _each(errors))
         code = FAILED
@@ -70,13 +66,7 @@ async def look_over(config: Config) -> list[Finding]:
 
 
 async def serve(
-    config: Config,
-    path: Path | None,
-    cluster: HypervisorCluster,
-    notifier: Notifier,
-    *,
-    clock: Clock | None = None,
-    set_up_logs: Callable[[Config], None] = lambda _: None,
+    config: Config, path: Path | None, cluster: HypervisorCluster, notifier: Notifier, clock: Clock | None = None
 ) -> None:
     """Run the daemon on any cluster until SIGTERM or SIGINT; SIGHUP reloads its config.
 
@@ -86,7 +76,7 @@ async def serve(
         stack.enter_context(_alone_in(config.state_directory))
         journal = await Journal.open(config.state_directory / "journal.sqlite")
         stack.push_async_callback(journal.close)
-        daemon = Daemon(config, path, cluster, journal, clock or SystemClock(), set_up_logs)
+        daemon = Daemon(config, path, cluster, journal, clock or SystemClock())
         stack.push_async_callback(daemon.stop)
         received = stack.enter_context(_signals())
         try:
@@ -140,12 +130,26 @@ def _signals() -> Iterator[asyncio.Queue[signal.Signals]]:
 
 @contextlib.asynccontextmanager
 async def _listeners(daemon: Daemon, config: Config) -> AsyncIterator[None]:
-    async with serve_api(create_app(daemon.service), config.api.socket):
+    app, api = create_app(daemon.service, access=lambda: daemon.access), config.api
+    async with serve_api(app, api.socket, mode=int(api.socket_mode, 8), tls=_tls(config)):
         if config.metrics.address is None:
             yield
             return
         async with serve_metrics(daemon.metrics.registry, *config.metrics.address):
             yield
+
+
+def _tls(config: Config) -> TlsFiles | None:
+    api, address = config.api, config.api.tls.address
+    if address is None:
+        return None
+    return TlsFiles(
+        host=address[0],
+        port=address[1],
+        certificate=api.tls.certificate,
+        key=api.tls.key,
+        client_ca=api.tls.client_ca if api.certificates else None,
+    )
 
 
 async def _heed(

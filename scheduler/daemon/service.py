@@ -10,7 +10,6 @@ from ..cluster.model import HostState, Snapshot, Vm
 from ..cluster.ports import DefinitionError, HypervisorCluster
 from ..cluster.reason import Reason
 from ..config.models import Config
-from ..config.reload import differences
 from ..operations import patience
 from ..operations.clock import Clock
 from ..operations.drain import Drains
@@ -27,6 +26,7 @@ from ..operations.records import (
     PlacementRecord,
     Recommendation,
     RecommendationState,
+    RequestRecord,
     Trigger,
 )
 from ..operations.rehearsal import Rehearsal
@@ -40,7 +40,6 @@ from .cycle import Cycle
 from .hosts import host_status
 from .notices import Notices
 from .observer import Observer
-from .roster import Roster
 from .selection import chosen, known_host, one
 from .view import View
 
@@ -52,14 +51,8 @@ class Configured:
     """The config in force and what is wrong with the one on disk."""
 
     config: Config
-    started_with: Config
     path: str
     error: str = ""
-
-    @property
-    def needs_restart(self) -> list[str]:
-        """Keys that have another value than at the start, where they are taken in."""
-        return list(differences(self.started_with, self.config).needs_restart)
 
     @property
     def planner(self) -> PlannerSettings:
@@ -80,7 +73,6 @@ class Rooms:
     migrations: Migrations
     placements: Placements
     drains: Drains
-    roster: Roster
     cycle: Cycle
     notices: Notices
     clock: Clock
@@ -116,7 +108,6 @@ class Service:
             recommendations_pending=rooms.cycle.recommendations_pending,
             config_path=rooms.configured.path,
             config_error=rooms.configured.error,
-            config_needs_restart=rooms.configured.needs_restart,
             hosts_down={
                 host.name: rooms.observer.detail(host.name)
                 for host in snapshot.hosts
@@ -127,6 +118,7 @@ class Service:
     def hosts(self) -> list[HostStatus]:
         """All hosts, in the config's order."""
         rooms, snapshot = self._rooms, self._rooms.view.snapshot()
+        uris = {host.name: host.uri for host in rooms.configured.config.hosts}
         vms: dict[str | None, list[Vm]] = defaultdict(list)
         for vm in snapshot.vms:
             for name in {vm.host, vm.destination} if vm.active else ():
@@ -136,10 +128,10 @@ class Service:
                 host_status(
                     host,
                     vms[host.name],
-                    uri=rooms.roster.uri(host.name),
+                    uri=uris.get(host.name, ""),
                     detail=rooms.observer.detail(host.name),
                     age_s=rooms.observer.age_s(host.name),
-                    flag=_word(rooms.drains.flag(host.name), leaves=host.name in rooms.roster.leaving),
+                    flag=_word(rooms.drains.flag(host.name)),
                     slots=rooms.gate.slots(host.name),
                 ),
                 drain_ends_at=rooms.drains.ends_at(host.name),
@@ -270,13 +262,13 @@ class Service:
             raise ControlError("not_found", f"there is no migration {migration_id}")
         return record
 
-    async def abort(self, migration_id: int) -> MigrationRecord:
+    async def abort(self, migration_id: int, *, requested_by: str) -> MigrationRecord:
         """Have a migration end with the VM on its source."""
         record = await self.migration(migration_id)
         if record.state.final:
             raise ControlError("conflict", f"migration {migration_id} of {record.vm} has ended: {record.state}")
         try:
-            return await self._rooms.migrations.abort(migration_id, "a person aborted it")
+            return await self._rooms.migrations.abort(migration_id, f"{requested_by} aborted it")
         except KeyError:
             raise ControlError("conflict", f"migration {migration_id} of {record.vm} has just ended") from None
 
@@ -371,14 +363,24 @@ class Service:
         """Read the config again; what changed, in one line."""
         return await self._reload()
 
+    async def begin_request(self, request: RequestRecord) -> RequestRecord:
+        """Journal a call that is about to change something."""
+        return await self._rooms.journal.begin_request(replace(request, at=self._rooms.clock.wall()))
+
+    async def end_request(self, request_id: int, outcome: str) -> None:
+        """Journal how it ended."""
+        await self._rooms.journal.end_request(request_id, outcome)
+
+    async def requests(self, *, limit: int) -> list[RequestRecord]:
+        """The newest first."""
+        return await self._rooms.journal.requests(limit=limit)
+
     def notices(self, after: int | None) -> AsyncIterator[Notice]:
         """What happens from now on."""
         return self._rooms.notices.listen(after)
 
 
-def _word(flag: HostFlag | None, *, leaves: bool) -> str:
-    if leaves:
-        return "out of the config, let go when nothing is under way there"
+def _word(flag: HostFlag | None) -> str:
     if flag is None:
         return ""
     return "draining" if flag.draining else "cordoned"

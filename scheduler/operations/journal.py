@@ -23,17 +23,19 @@ from .records import (
     PlacementRecord,
     Recommendation,
     RecommendationState,
+    RequestRecord,
 )
 
 DECISIONS_KEPT = 2_000
 PLACEMENTS_KEPT = 10_000
 RECOMMENDATIONS_KEPT = 2_000
+REQUESTS_KEPT = 10_000
 MOVES_KEPT_SECONDS = 7 * 86_400.0
 
 _FINAL_STATES = tuple(state.value for state in MigrationState if state.final)
 _UNDER_WAY = tuple(outcome.value for outcome in PlacementOutcome if not outcome.final)
 
-Record = PlacementRecord | Decision | Recommendation
+Record = PlacementRecord | Decision | Recommendation | RequestRecord
 
 
 class JournalError(Exception):
@@ -230,6 +232,21 @@ class Journal:
         """Those that wait for a person, oldest first."""
         query = "SELECT * FROM recommendations WHERE state = ? ORDER BY id"
         return [rows.recommendation(row) for row in await self._read(query, [RecommendationState.PENDING])]
+
+    # Requests
+
+    async def begin_request(self, request: RequestRecord) -> RequestRecord:
+        """Journal a call of the API before it is done; returns it with its id."""
+        return replace(request, id=await self._add("requests", request, REQUESTS_KEPT, outcome=""))
+
+    async def end_request(self, request_id: int, outcome: str) -> None:
+        """Journal how it ended."""
+        await self._write("UPDATE requests SET outcome = ? WHERE id = ?", [outcome, request_id])
+
+    async def requests(self, *, limit: int) -> list[RequestRecord]:
+        """The newest first."""
+        found = await self._read("SELECT * FROM requests ORDER BY id DESC LIMIT ?", [limit])
+        return [rows.request(row) for row in found]
 
     # Hosts
 

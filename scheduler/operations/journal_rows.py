@@ -14,13 +14,14 @@ from .records import (
     PlacementRecord,
     Recommendation,
     RecommendationState,
+    RequestRecord,
     Trigger,
 )
 
 MIGRATION_COLUMNS = tuple(field.name for field in fields(MigrationRecord) if field.name not in {"id", "progress_ratio"})
 
 
-def to_json(record: PlacementRecord | Decision | Recommendation) -> str:
+def to_json(record: PlacementRecord | Decision | Recommendation | RequestRecord) -> str:
     """The column `record`."""
     return json.dumps(asdict(record))
 
@@ -59,3 +60,8 @@ def recommendation(row: sqlite3.Row) -> Recommendation:
     values = json.loads(row["record"])
     values |= {"id": row["id"], "trigger": Trigger(values["trigger"]), "state": RecommendationState(row["state"])}
     return Recommendation(**values)
+
+
+def request(row: sqlite3.Row) -> RequestRecord:
+    """A row of `requests`; its outcome is in a column of its own."""
+    return RequestRecord(**json.loads(row["record"]) | {"id": row["id"], "outcome": row["outcome"]})

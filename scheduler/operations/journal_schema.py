@@ -24,7 +24,12 @@ CREATE TABLE host_flags (
   host TEXT PRIMARY KEY, draining INTEGER NOT NULL, requested_by TEXT NOT NULL, at REAL NOT NULL);
 """
 
-STEPS = (_VERSION_1,)
+_VERSION_2 = """
+CREATE TABLE requests (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, record TEXT NOT NULL, outcome TEXT NOT NULL);
+"""
+
+STEPS = (_VERSION_1, _VERSION_2)
 """Step n makes version n + 1 of version n. Steps are only ever added."""
 
 

@@ -139,6 +139,23 @@ class Decision:
     """Steps the gate held back: `{"vm", "source", "destination", "reasons"}`."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRecord:
+    """A call of the API that changes something, journalled before it is done."""
+
+    id: int = 0
+    at: float = 0.0
+    requested_by: str
+    """A user's name at the socket, `token:NAME` or `certificate:NAME`."""
+    role: str
+    method: str
+    path: str
+    asked: dict[str, object]
+    """The body of the call; of domain definitions only how many there were, for they may hold secrets."""
+    outcome: str = ""
+    """`done`, or the code of the error; empty while it is being done, or when the daemon ended meanwhile."""
+
+
 class RecommendationState(StrEnum):
     """What became of a recommendation."""
 

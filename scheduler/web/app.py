@@ -1,43 +1,52 @@
 """The API as an aiohttp application: routes, error answers and limits, over any `Control`."""
 
 import asyncio
+from collections.abc import Callable
 from functools import cache
 
 from aiohttp import web
 
+from ..operations.access import Access
 from . import openapi
+from .admission import Admission
 from .control import Control
-from .errors import errors_as_json
-from .peer import RoleOf, socket_decides
+from .errors import Handler, errors_as_json
+from .limits import ApiLimits
 from .routes import ROUTES
 from .routing import CONTEXT, Context
-
-MAX_BODY_BYTES = 2 * 1024 * 1024
-"""Room for dozens of domain definitions in one request."""
 
 
 def create_app(
     control: Control,
     *,
-    role_of: RoleOf = socket_decides,
+    access: Callable[[], Access] = Access,
+    limits: ApiLimits | None = None,
     heartbeat_seconds: float = 15.0,
     stall_seconds: float = 10.0,
 ) -> web.Application:
-    """The API over `control`; serve it with `server.serve_api`."""
+    """The API over `control`; serve it with `server.serve_api`. `access` is asked at every call."""
+    limits = limits or ApiLimits()
     context = Context(
         control=control,
-        role_of=role_of,
+        admission=Admission(access, limits),
+        limits=limits,
         heartbeat_seconds=heartbeat_seconds,
         stall_seconds=stall_seconds,
         openapi=_description(),
         closing=asyncio.Event(),
     )
-    app = web.Application(middlewares=[errors_as_json], client_max_size=MAX_BODY_BYTES)
+    app = web.Application(middlewares=[errors_as_json, _admitted], client_max_size=limits.body_bytes)
     app[CONTEXT] = context
     app.on_shutdown.append(_end_streams)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, route.handle)
     return app
+
+
+@web.middleware
+async def _admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    await request.app[CONTEXT].admission.admit(request)
+    return await handler(request)
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Protocol
 from ..cluster.matrix import Baseline, Matrix
 from ..cluster.model import Snapshot
 from ..cluster.reason import Reason
-from ..operations.records import Decision, MigrationRecord, PlacementRecord, Recommendation
+from ..operations.records import Decision, MigrationRecord, PlacementRecord, Recommendation, RequestRecord
 from ..planner.verdict import Verdict
 
 
@@ -61,8 +61,6 @@ class Status:
     config_path: str
     config_error: str
     """Why the last reload was refused; empty when the file in force is the one on disk."""
-    config_needs_restart: list[str] = field(default_factory=list)
-    """Keys of the config in force that the daemon takes in at its next start."""
     hosts_down: dict[str, str] = field(default_factory=dict)
     """The hosts that are not up, by name, and why: they take part in nothing."""
 
@@ -80,7 +78,10 @@ class Notice:
 
 
 class ControlError(Exception):
-    """A request that cannot be done. `kind` is `not_found`, `refused`, `conflict`, `invalid` or `unavailable`."""
+    """A request that cannot be done. `kind` is `not_found`, `refused`, `conflict`, `invalid` or `unavailable`.
+
+    The API itself adds `unauthorized`, `forbidden`, `too_many` and `too_slow`.
+    """
 
     def __init__(self, kind: str, text: str, reasons: Sequence[Reason] = ()) -> None:
         super().__init__(text)
@@ -127,7 +128,7 @@ class Control(Protocol):
 
     async def migration(self, migration_id: int) -> MigrationRecord: ...
 
-    async def abort(self, migration_id: int) -> MigrationRecord: ...
+    async def abort(self, migration_id: int, *, requested_by: str) -> MigrationRecord: ...
 
     async def placements(self, *, limit: int) -> list[PlacementRecord]: ...
 
@@ -149,6 +150,15 @@ class Control(Protocol):
 
     async def reload(self) -> str:
         """Read the config again; returns what changed, one line. A mistake raises `invalid` and changes nothing."""
+
+    async def begin_request(self, request: RequestRecord) -> RequestRecord:
+        """Journal a call that is about to change something; returns it with its id and time."""
+
+    async def end_request(self, request_id: int, outcome: str) -> None:
+        """Journal how it ended."""
+
+    async def requests(self, *, limit: int) -> list[RequestRecord]:
+        """Newest first."""
 
     def notices(self, after: int | None) -> AsyncIterator[Notice]:
         """What happens from now on, or from the one after `after` where that is still remembered."""

@@ -22,6 +22,11 @@ async def stream(call: Call) -> web.StreamResponse:
     `Last-Event-ID` names the last notice that the caller has seen; ControlError `invalid` when it is no number.
     """
     notices = call.control.notices(_last_seen(call.request))
+    with call.context.admission.stream(call.caller):
+        return await _stream(call, notices)
+
+
+async def _stream(call: Call, notices: AsyncIterator[Notice]) -> web.StreamResponse:
     response = web.StreamResponse(headers=_HEADERS)
     await response.prepare(call.request)
     try:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from ..cluster.model import Vm
 from ..cluster.reason import Reason
-from ..operations.records import Decision, MigrationRecord, PlacementRecord, Recommendation
+from ..operations.records import Decision, MigrationRecord, PlacementRecord, Recommendation, RequestRecord
 from ..planner.verdict import Verdict
 from .control import HostStatus
 
@@ -55,6 +55,10 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    def told(self) -> dict[str, object]:
+        """What of it the journal keeps: all that was given, but no secrets."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
 
 class DrainRequest(Body):
     """Move all VMs away from a host."""
@@ -78,6 +82,11 @@ class PlacementRequest(Body):
     vms: list[Name] | None = Field(default=None, min_length=1)
     host: Name | None = None
     dry_run: bool = False
+
+    def told(self) -> dict[str, object]:
+        """Without the definitions, which may hold passwords: the placements name the VMs."""
+        told = Body.told(self)
+        return told | {"definitions": len(self.definitions)} if self.definitions is not None else told
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -157,6 +166,13 @@ class Decisions:
     """What the latest cycles decided."""
 
     decisions: list[Decision]
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Calls that changed something."""
+
+    requests: list[RequestRecord]
 
 
 @dataclass(frozen=True, slots=True)

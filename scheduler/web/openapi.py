@@ -61,7 +61,7 @@ def _operation(route: Route, schemas: dict[type, Schema]) -> Schema:
     operation: Schema = {
         "operationId": route.name,
         "summary": route.summary,
-        "x-role": route.role.name.lower(),
+        "x-role": route.role.value,
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_headers(route)],
         "responses": {
             str(route.status): {"description": "Done", "content": _content(route, schemas)},

@@ -8,6 +8,7 @@ from ..cluster.codec import dump_snapshot
 from ..cluster.matrix import Baseline, Matrix
 from ..cluster.model import Snapshot, Vm
 from ..cluster.rules import selects
+from ..operations.access import Role
 from ..operations.records import MigrationRecord, Recommendation
 from .control import ControlError, HostStatus, Status
 from .events import stream
@@ -29,10 +30,10 @@ from .models import (
     Recommendations,
     RecordId,
     Reloaded,
+    Requests,
     VmQuery,
     Vms,
 )
-from .peer import Role
 from .routing import Call, Route, route
 
 
@@ -147,7 +148,7 @@ async def get_migration(call: Call, id: RecordId) -> MigrationRecord:  # noqa: A
 @route("DELETE", "/v1/migrations/{id}", role=Role.OPERATOR)
 async def abort_migration(call: Call, id: RecordId) -> MigrationRecord:  # noqa: A002 (the path's own word)
     """Abort a migration; the VM keeps running on its source."""
-    return await call.control.abort(id)
+    return await call.control.abort(id, requested_by=call.requested_by)
 
 
 @route("GET", "/v1/recommendations")
@@ -172,6 +173,12 @@ async def dismiss_recommendation(call: Call, id: RecordId) -> Recommendation:  #
 async def list_decisions(call: Call, query: Newest) -> Decisions:
     """List what the latest cycles decided, newest first."""
     return Decisions(await call.control.decisions(limit=query.limit))
+
+
+@route("GET", "/v1/requests")
+async def list_requests(call: Call, query: Newest) -> Requests:
+    """List calls that changed something, newest first: who asked, for what, and how it ended."""
+    return Requests(await call.control.requests(limit=query.limit))
 
 
 @route("GET", "/v1/events")
@@ -235,6 +242,7 @@ ROUTES: tuple[Route, ...] = (
     approve_recommendation,
     dismiss_recommendation,
     list_decisions,
+    list_requests,
     follow_events,
     get_snapshot,
     reload_config,

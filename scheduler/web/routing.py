@@ -15,10 +15,14 @@ import structlog
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
+from ..operations.access import Role
+from ..operations.records import RequestRecord
+from .admission import CALLER, Admission
+from .caller import Caller
 from .control import Control, ControlError
 from .errors import invalid
+from .limits import ApiLimits
 from .models import Body, Query, to_json
-from .peer import Role, RoleOf, peer_of
 
 logger = structlog.get_logger(__name__)
 
@@ -30,7 +34,8 @@ class Context:
     """What all routes of one application share."""
 
     control: Control
-    role_of: RoleOf
+    admission: Admission
+    limits: ApiLimits
     heartbeat_seconds: float
     """Between two signs of life on a quiet event stream."""
     stall_seconds: float
@@ -48,9 +53,13 @@ class Call:
     """What an endpoint gets beside what it asks for."""
 
     context: Context
-    requested_by: str
-    """User name of the caller."""
+    caller: Caller
     request: web.Request
+
+    @property
+    def requested_by(self) -> str:
+        """The caller, as the journal names him."""
+        return self.caller.name
 
     @property
     def control(self) -> Control:
@@ -87,22 +96,49 @@ class Route:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Read the request, call the endpoint, answer."""
-        started = time.monotonic()
-        context, peer = request.app[CONTEXT], await peer_of(request)
-        if context.role_of(peer) < self.role:
-            raise ControlError("forbidden", f"{peer.user} may not do this: it needs the role {self.role.name.lower()}")
-        arguments = await self._arguments(request)
-        answer = await self.endpoint(Call(context, peer.user, request), **arguments)
-        if self.role > Role.VIEWER:
-            seconds = round(time.monotonic() - started, 3)
-            logger.info("api_request", method=self.method, path=request.path, user=peer.user, seconds=seconds)
+        context, caller = request.app[CONTEXT], request[CALLER]
+        if not caller.role.includes(self.role):
+            logger.warning("api_request_refused", method=self.method, path=request.path, user=caller.name)
+            raise ControlError("forbidden", f"{caller.name} may not do this: it needs the role {self.role.value}")
+        arguments = await self._arguments(request, context.limits.body_seconds)
+        call = Call(context, caller, request)
+        do = self.endpoint if self.role is Role.VIEWER else self._change
+        answer = await do(call, **arguments)
         if isinstance(answer, web.StreamResponse):
             return answer
         # Records do not change, and those of thousands of VMs take long enough to hold up everything else.
         text = await asyncio.to_thread(to_json, answer)
         return web.Response(text=text, status=self.status, content_type="application/json")
 
-    async def _arguments(self, request: web.Request) -> dict[str, object]:
+    async def _change(self, call: Call, **arguments: object) -> object:
+        """Do what changes something, journalled before and after."""
+        started = time.monotonic()
+        body = arguments.get("body")
+        asked = RequestRecord(
+            requested_by=call.caller.name,
+            role=call.caller.role.value,
+            method=self.method,
+            path=call.request.path,
+            asked=body.told() if isinstance(body, Body) else {},
+        )
+        noted = await call.control.begin_request(asked)
+        outcome = "unexpected"
+        try:
+            answer = await self.endpoint(call, **arguments)
+            outcome = "done"
+        except ControlError as error:
+            outcome = error.kind
+            raise
+        finally:
+            await call.control.end_request(noted.id, outcome)
+            seconds = round(time.monotonic() - started, 3)
+            logger.info(
+                "api_request", method=self.method, path=asked.path, user=asked.requested_by, outcome=outcome,
+                seconds=seconds,
+            )  # fmt: skip
+        return answer
+
+    async def _arguments(self, request: web.Request, body_seconds: float) -> dict[str, object]:
         arguments: dict[str, object] = {}
         where = "query"
         try:
@@ -114,9 +150,13 @@ class Route:
                 arguments["query"] = self.query.model_validate(dict(request.query))
             where = "body"
             if self.body is not None:
-                arguments["body"] = self.body.model_validate_json(await request.read() or b"{}")
+                async with asyncio.timeout(body_seconds):
+                    content = await request.read()
+                arguments["body"] = self.body.model_validate_json(content or b"{}")
         except ValidationError as error:
             raise invalid(error, where) from None
+        except TimeoutError:
+            raise ControlError("too_slow", f"the body did not come within {body_seconds:g} s") from None
         return arguments
 
 

@@ -1,21 +1,31 @@
-"""Where the API and the metrics listen: the unix socket and its fate, the metrics' TCP port, the orderly end."""
+"""Where the API and the metrics listen: the unix socket and its fate, TCP ports, how long a client may dawdle, the end.
 
+What arrives on a connection is bounded here, whoever sent it: how many there are, how long a handshake, a request's
+headers or an idle client may take, and for how long nobody need read what is answered.
+"""
+
+import asyncio
 import errno
 import fcntl
 import os
 import socket
 import stat
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from .connection import Connection, name_nobody
+from .limits import ConnectionLimits
+from .tls import ServerTls, TlsFiles
+
 _SHUTDOWN_SECONDS = 2.0
 """How long calls under way may take to end; aiohttp waits as long again for those that it then cancels."""
 _BACKLOG = 128
+_DEFAULT_LIMITS = ConnectionLimits()
 
 
 class ListenError(Exception):
@@ -23,16 +33,29 @@ class ListenError(Exception):
 
 
 @asynccontextmanager
-async def serve_api(app: web.Application, path: Path, *, mode: int = 0o660) -> AsyncIterator[None]:
-    """Serve `app` on the unix socket `path` while the context lasts.
+async def serve_api(
+    app: web.Application,
+    path: Path,
+    *,
+    mode: int = 0o660,
+    tls: TlsFiles | None = None,
+    limits: ConnectionLimits = _DEFAULT_LIMITS,
+) -> AsyncIterator[tuple[str, int] | None]:
+    """Serve `app` on the unix socket `path`, and over TLS where that is wanted, while the context lasts.
 
-    A socket left over from a killed daemon is replaced. ListenError when another daemon answers on it, when `path` is
-    something else, or when the system refuses.
+    Yields the address of the TLS listener. A socket left over from a killed daemon is replaced. ListenError when
+    another daemon answers on it, when `path` is something else, when the certificate cannot be used, or when the system
+    refuses.
     """
-    with _listening(path, mode) as listener:
-        async with _running(web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)) as runner:
-            await web.SockSite(runner, listener, backlog=_BACKLOG).start()
-            yield
+    async with AsyncExitStack() as stack:
+        unix = stack.enter_context(_listening(path, mode))
+        tcp = None if tls is None else stack.enter_context(_bound("the API", tls.host, tls.port, limits))
+        secured = None if tls is None else _secured(tls)
+        runner = await stack.enter_async_context(_running(app))
+        await _Site(runner, unix, limits).start()
+        if tcp is not None:
+            await _Site(runner, tcp, limits, secured).start()
+        yield None if tcp is None else tcp.getsockname()[:2]
 
 
 @asynccontextmanager
@@ -48,22 +71,97 @@ async def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> As
 
     app = web.Application()
     app.router.add_get("/metrics", metrics)
-    async with _running(web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)) as runner:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            raise ListenError(f"cannot serve metrics on {host}:{port}: {error.strerror or error}") from error
-        bound = runner.addresses[0]
-        yield bound[0], bound[1]
+    limits = _DEFAULT_LIMITS
+    with _bound("metrics", host, port, limits) as listener:
+        async with _running(app) as runner:
+            await _Site(runner, listener, limits).start()
+            yield listener.getsockname()[:2]
+
+
+class _Site(web.BaseSite):
+    """A listener whose clients are held to limits."""
+
+    def __init__(
+        self, runner: web.AppRunner, listener: socket.socket, limits: ConnectionLimits, tls: ServerTls | None = None
+    ) -> None:
+        super().__init__(runner, ssl_context=None if tls is None else tls.context, backlog=_BACKLOG)
+        self._listener = listener
+        self._limits = limits
+        self._tls = tls
+
+    @property
+    def name(self) -> str:
+        """Where it listens."""
+        return str(self._listener.getsockname())
+
+    async def start(self) -> None:
+        """Take connections from now on."""
+        await super().start()
+        self._server = await asyncio.get_running_loop().create_server(
+            self._connected,
+            sock=self._listener,
+            backlog=_BACKLOG,
+            ssl=self._ssl_context,
+            ssl_handshake_timeout=None if self._tls is None else self._limits.handshake_seconds,
+        )
+
+    def _connected(self) -> asyncio.Protocol:
+        server = self._runner.server
+        assert server is not None  # noqa: S101 - a site is made of a runner that is set up
+        if sum(known.ssl_context is self._ssl_context for known in server.connections) >= self._limits.connections:
+            return _OneTooMany()
+        if self._tls is not None:
+            self._tls.refresh()
+        return Connection(server, self._limits)
+
+
+class _OneTooMany(asyncio.Protocol):
+    """Hangs up."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        transport.close()
+
+
+def _secured(files: TlsFiles) -> ServerTls:
+    try:
+        return ServerTls(files)
+    except OSError as error:
+        names = ", ".join(str(path) for path in (files.certificate, files.key, files.client_ca) if path)
+        raise ListenError(f"cannot serve the API over TLS with {names}: {error.strerror or error}") from error
 
 
 @asynccontextmanager
-async def _running(runner: web.AppRunner) -> AsyncIterator[web.AppRunner]:
+async def _running(app: web.Application) -> AsyncIterator[web.AppRunner]:
+    app.on_response_prepare.append(name_nobody)
+    runner = web.AppRunner(app, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
         yield runner
     finally:
         await runner.cleanup()
+
+
+@contextmanager
+def _bound(what: str, host: str, port: int, limits: ConnectionLimits) -> Iterator[socket.socket]:
+    """A TCP socket at the one address that `host` means (port 0: any free one); the listening is left to asyncio."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise ListenError(f"cannot serve {what} on {host}:{port}: {error.strerror or error}") from error
+    with listener:
+        try:
+            listener.setblocking(False)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(limits.unread_seconds * 1000))
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            raise ListenError(f"cannot serve {what} on {host}:{port}: {error.strerror or error}") from error
+        yield listener
 
 
 @contextmanager

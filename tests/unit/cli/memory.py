@@ -61,7 +61,7 @@ class MovingControl(MemoryControl):
         self.records = [self._advance(each) for each in self.records]
         return self.records[:limit]
 
-    async def abort(self, migration_id: int) -> MigrationRecord:
+    async def abort(self, migration_id: int, *, requested_by: str) -> MigrationRecord:
         record = await super().migration(migration_id)
         return replace(record, state=MigrationState.ABORTED)
 

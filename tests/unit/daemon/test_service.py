@@ -196,14 +196,14 @@ async def test_abort_and_its_races(house: House):
     [record] = await migrate(house, "web1", to="node2")
     await house.clock.advance(5)
     assert (await service.migration(record.id)).progress_ratio
-    await house.run(service.abort(record.id))
+    await house.run(service.abort(record.id, requested_by="alice"))
     await house.clock.advance(10)
     assert (await service.migration(record.id)).state is MigrationState.ABORTED
     assert house.cluster.running_on(uuid) == ["node1"]
     with pytest.raises(ControlError) as raised:
-        await house.run(service.abort(record.id))
+        await house.run(service.abort(record.id, requested_by="alice"))
     assert control_error(raised) == ("conflict", f"migration {record.id} of web1 has ended: aborted")
-    for ask in (service.abort, service.migration):
+    for ask in (lambda number: service.abort(number, requested_by="alice"), service.migration):
         with pytest.raises(ControlError) as raised:
             await house.run(ask(99))
         assert raised.value.kind == "not_found"

@@ -22,6 +22,7 @@ from scheduler.operations.records import (
     PlacementRecord,
     Recommendation,
     RecommendationState,
+    RequestRecord,
     Trigger,
 )
 from scheduler.web.control import ControlError, HostStatus, Notice, Status, Verdict
@@ -98,6 +99,7 @@ class MemoryControl:
             at=100.0,
             cycle="c1",
         )
+        self.requested: list[RequestRecord] = []
         self.broken: Exception | None = None
         self._ring: list[Notice] = []
         self._grown = asyncio.Event()
@@ -207,7 +209,7 @@ class MemoryControl:
                 return record
         raise ControlError("not_found", f"there is no migration {migration_id}")
 
-    async def abort(self, migration_id: int) -> MigrationRecord:
+    async def abort(self, migration_id: int, *, requested_by: str) -> MigrationRecord:
         record = await self.migration(migration_id)
         if record.state.final:
             raise ControlError("conflict", f"migration {migration_id} has already ended")
@@ -243,6 +245,16 @@ class MemoryControl:
 
     async def reload(self) -> str:
         raise ControlError("invalid", "config.toml: hosts[0].uri: missing")
+
+    async def begin_request(self, request: RequestRecord) -> RequestRecord:
+        self.requested.append(replace(request, id=len(self.requested) + 1, at=100.0))
+        return self.requested[-1]
+
+    async def end_request(self, request_id: int, outcome: str) -> None:
+        self.requested[request_id - 1] = replace(self.requested[request_id - 1], outcome=outcome)
+
+    async def requests(self, *, limit: int) -> list[RequestRecord]:
+        return self.requested[::-1][:limit]
 
     async def notices(self, after: int | None) -> AsyncIterator[Notice]:
         seen = len(self._ring) if after is None else after

@@ -32,7 +32,7 @@ def routes_table() -> Iterator[str]:
         body = [f"`{name}`" for name in route.body.model_fields] if route.body else []
         answer = f"{route.status} {PLAIN.get(route.answer, route.answer.__name__)}"
         yield (
-            f"| `{route.method} {route.path}` | {', '.join(query + body)} | {answer} | {route.role.name.lower()} "
+            f"| `{route.method} {route.path}` | {', '.join(query + body)} | {answer} | {route.role.value} "
             f"| {route.summary} |"
         )
 
