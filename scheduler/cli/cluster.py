@@ -84,7 +84,8 @@ def _runs(vm: Record) -> bool:
 
 
 def _vm_note(vm: Record) -> str:
-    notes = [f"moves to {vm['destination']}"] if vm.get("destination") else []
+    notes = [str(vm["quarantine"])] if vm.get("quarantine") else []
+    notes += [f"moves to {vm['destination']}"] if vm.get("destination") else []
     notes += vm.get("blockers") or ([] if vm.get("movable", True) else ["cannot move"])
     if vm.get("hold"):
         notes.append(str(vm["hold"]))

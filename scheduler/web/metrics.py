@@ -3,6 +3,7 @@
 The daemon calls the methods as things happen; what merely is (hosts, VMs) is read at every scrape.
 """
 
+import itertools
 import platform
 import time
 from collections import Counter as Count
@@ -14,7 +15,7 @@ from .. import __version__
 from ..cluster.model import Snapshot
 from ..cluster.observation import EventKind
 from ..cluster.reason import Reason
-from ..operations.records import Decision, MigrationRecord, MigrationState, PlacementOutcome, PlacementRecord
+from ..operations.records import Decision, MigrationRecord, MigrationState, PlacementOutcome, PlacementRecord, Trigger
 from ..operations.settings import Mode
 from ..planner.plan import Unmoved
 from ..planner.standing import Standing
@@ -79,6 +80,9 @@ class Metrics:
                 self._placements.labels(outcome.value)
         for cycle_outcome in ("ok", "error"):
             self._cycles.labels(cycle_outcome)
+        for trigger, state in itertools.product(Trigger, MigrationState):
+            if state.final:
+                self._migration_duration.labels(trigger.value, state.value)
 
     def migration_ended(self, record: MigrationRecord) -> None:
         """Count a migration in a final state, once. What is unknown of it (downtime, bytes) is not observed."""

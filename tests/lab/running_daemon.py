@@ -195,10 +195,14 @@ class RunningDaemon:
         record = self.migration_of(vm, state="migrating")
         return record if record and record["progress_ratio"] else None
 
+    @property
+    def metrics_address(self) -> str:
+        """Where it serves metrics."""
+        return self._hosts.split('listen = "')[1].split('"')[0]
+
     def metrics(self) -> str:
         """What Prometheus would scrape."""
-        listen = self._hosts.split('listen = "')[1].split('"')[0]
-        with urllib.request.urlopen(f"http://{listen}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{self.metrics_address}/metrics", timeout=10) as answer:
             text: str = answer.read().decode()
         return text
 

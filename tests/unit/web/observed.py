@@ -16,10 +16,11 @@ from scheduler.web.metrics import Metrics
 from .memory import SHORT, MemoryControl, migration_record
 
 
-def busy_metrics(control: MemoryControl) -> Metrics:
-    """All families have samples."""
-    running = [migration_record(state=MigrationState.MIGRATING, started_at=940.0)]
-    metrics = Metrics(control.snapshot, control.hosts, lambda: running, clock=lambda: 1000.0)
+def busy_metrics(control: MemoryControl, metrics: Metrics | None = None) -> Metrics:
+    """All families have samples; or all that happened happens once more in `metrics`."""
+    if metrics is None:
+        running = [migration_record(state=MigrationState.MIGRATING, started_at=940.0)]
+        metrics = Metrics(control.snapshot, control.hosts, lambda: running, clock=lambda: 1000.0)
     metrics.hosts_configured(["node1", "node2"])
     metrics.leads(leads=True)
     metrics.migration_ended(migration_record())
