@@ -10,6 +10,7 @@ from ..cluster.model import HostState, Snapshot, Vm
 from ..cluster.ports import DefinitionError, HypervisorCluster
 from ..cluster.reason import Reason
 from ..config.models import Config
+from ..hypervisor.widening import Allowed, find_widening
 from ..operations import patience
 from ..operations.clock import Clock
 from ..operations.drain import Drains
@@ -162,6 +163,20 @@ class Service:
         return await matrix.baseline(self._rooms.cluster, self.snapshot())
 
     # Starting
+
+    def widening(self, definitions: Sequence[str]) -> list[Reason]:
+        """What in the definitions would reach into a host."""
+        config = self._rooms.configured.config
+        own = config.api.definitions
+        allowed = Allowed(tuple(map(str, (*own.directories, *config.shared_directories))), own.pools)
+        found = []
+        for index, definition in enumerate(definitions):
+            try:
+                each = find_widening(definition, allowed)
+            except DefinitionError as error:
+                raise ControlError("invalid", f"definitions[{index}]: {error}") from error
+            found += [Reason("reaches_into_host", f"definitions[{index}]: {one}") for one in each]
+        return found
 
     async def place(
         self, definitions: Sequence[str], *, host: str | None, dry_run: bool, requested_by: str

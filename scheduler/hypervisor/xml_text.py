@@ -1,10 +1,12 @@
 """Reading XML that others wrote: bounded, without entities, errors that name the place. Needs no libvirt."""
 
+import re
 from xml.etree import ElementTree as ET
 
 from ..cluster.ports import DefinitionError
 
 MAX_CHARACTERS = 1024 * 1024
+_ENCODING = re.compile(r"""\s*<\?xml\s[^>]*?encoding\s*=\s*["']([^"']*)""")
 
 _KIB_PER_UNIT = {
     "b": 1 / 1024,
@@ -33,6 +35,10 @@ def parse(xml: str, root_tag: str) -> ET.Element:
         raise DefinitionError(f"the XML has {len(xml):,} characters, more than {MAX_CHARACTERS:,}")
     if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
         raise DefinitionError("a DOCTYPE or entities are not allowed in a domain XML")
+    declared = _ENCODING.match(xml.removeprefix("\ufeff"))
+    if declared and declared[1].lower() != "utf-8":
+        # Text is text here, but libvirt would decode it once more, and might read something else.
+        raise DefinitionError(f"the XML must be UTF-8, not {declared[1]!r}")
     try:
         root = ET.fromstring(xml)  # noqa: S314 - no entities get this far
     except (ET.ParseError, ValueError) as error:

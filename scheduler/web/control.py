@@ -113,6 +113,9 @@ class Control(Protocol):
     ) -> list[PlacementRecord]:
         """Define and start new VMs, each on its best host."""
 
+    def widening(self, definitions: Sequence[str]) -> list[Reason]:
+        """What in the definitions would reach into a host; each names its place."""
+
     async def start(
         self, vms: Sequence[str], *, host: str | None, dry_run: bool, requested_by: str
     ) -> list[PlacementRecord]:

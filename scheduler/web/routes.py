@@ -109,6 +109,10 @@ async def show_baseline(call: Call) -> Baseline:
 async def place_vms(call: Call, body: PlacementRequest) -> Placements:
     """Start VMs, each on its best host; new ones are defined first."""
     if body.definitions is not None:
+        widening = [] if call.caller.role.includes(Role.ADMIN) else call.control.widening(body.definitions)
+        if widening:
+            told = "; ".join(reason.text for reason in widening)
+            raise ControlError("forbidden", f"that needs the role admin: {told}", widening)
         records = await call.control.place(
             body.definitions, host=body.host, dry_run=body.dry_run, requested_by=call.requested_by
         )

@@ -188,6 +188,9 @@ class MemoryControl:
         self.asked.append(("place", tuple(definitions), host, dry_run, requested_by))
         return [self._placed(f"new{number}") for number, _ in enumerate(definitions)]
 
+    def widening(self, definitions: Sequence[str]) -> list[Reason]:
+        return [Reason("reaches_into_host", f"{one}: of the host") for one in definitions if "hostdev" in one]
+
     async def start(
         self, vms: Sequence[str], *, host: str | None, dry_run: bool, requested_by: str
     ) -> list[PlacementRecord]:
