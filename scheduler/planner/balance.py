@@ -119,7 +119,8 @@ def _rounds(snapshot: Snapshot, settings: PlannerSettings, budget: Budget) -> tu
             break
         tried = order(load, merged(moves + found), budget.check)
         if moves and tried.dropped:
-            tried = ordered.then(load, found, budget.check)
+            # The load that this round has seen: what a move is expected to do to waiting VMs is no part of the first.
+            tried = ordered.then(order(Load(View(state), settings), found, budget.check))
         dropped = {move.vm for move, _ in tried.dropped}
         moves, ordered = merged(moves + [move for move in found if move.vm not in dropped]), tried
         reached = apply_plan(snapshot, steps(view, ordered, settings))

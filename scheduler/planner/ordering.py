@@ -39,13 +39,9 @@ class Order:
         vms = [move.vm for batch in self.batches for move in batch]
         return not self.dropped and len(vms) == len(set(vms))
 
-    def then(self, load: Load, moves: list[Move], checkpoint: Callable[[], object] = bool) -> Self:
-        """This, which starts from `load`, and after it batches for further `moves`, some of VMs that have moved."""
-        load = load.copy()
-        for move in (move for batch in self.batches for move in batch):
-            load.move(move.vm, move.destination)
-        further = order(load, moves, checkpoint)
-        return type(self)(self.batches + further.batches, further.dropped)
+    def then(self, later: Self) -> Self:
+        """The batches of both, one after the other; some VMs may move twice."""
+        return type(self)(self.batches + later.batches, later.dropped)
 
 
 @dataclass(slots=True)

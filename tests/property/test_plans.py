@@ -102,10 +102,11 @@ def test_a_plan_lowers_the_score_by_the_minimum_gain_and_repays_itself(
 @objectives
 @laws
 @given(snapshots())
-# A scattered group, a swap that needs a VM parked, and one that goes on to a third host.
+# A scattered group, a swap that needs a VM parked, one that goes on to a third host, a host as full as it may be.
 @example(cluster(5, 17, MOODS[5], 903910))
 @example(cluster(4, 16, MOODS[3], 637557))
 @example(cluster(5, 24, MOODS[0], 752284))
+@example(cluster(20, 62, MOODS[5], 529754))
 def test_a_second_plan_is_empty(objective: Objective, snapshot: Snapshot) -> None:
     made = planned(snapshot, objective)
     again = planned(apply_plan(snapshot, made), objective)

@@ -1,7 +1,5 @@
 """Moves come out in batches that can be run: room on both ends, limits kept, swaps by way of a third host."""
 
-from dataclasses import replace
-
 from scheduler.cluster.model import Host, Snapshot
 from scheduler.cluster.reason import Reason
 from scheduler.cluster.rules import AntiAffinity, Rules
@@ -59,17 +57,6 @@ def test_a_full_swap_goes_by_way_of_a_third_host() -> None:
     assert names(snapshot, result) == [[("one", "c")], [("two", "a")], [("one", "b")]]
     assert result.batches[0][0].reason.code == "parking"
     assert not result.complete
-
-
-def test_what_one_order_cannot_do_comes_in_batches_after_it() -> None:
-    snapshot = cluster([full("a"), full("b"), full("c")], [vm("one", "a"), vm("two", "b")])
-    first = ordered(snapshot, [("one", "c")])
-    load = Load(View(snapshot), PlannerSettings())
-    move = replace(first.batches[0][0], source=2, destination=0)
-    both = first.then(load, [move])
-    assert names(snapshot, both) == [[("one", "c")], [("one", "a")]]
-    assert not both.dropped
-    assert load.view.vm_host.tolist() == [0, 1]
 
 
 def test_a_swap_without_room_anywhere_is_given_up() -> None:
