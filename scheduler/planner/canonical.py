@@ -3,91 +3,78 @@
 Every tie in planning is broken by position, so renaming or reordering a cluster changes no plan but its names.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ..cluster.model import Host, Snapshot, Vm
-from ..cluster.rules import selected_by_any, selects
+import numpy as np
 
-_Key = tuple[object, ...]
+from ..cluster.model import Host, Snapshot, Vm
+from .relations import Relations, ranks
 
 
 def canonical(snapshot: Snapshot, seed: int = 0) -> Snapshot:
     """`snapshot` in canonical order; `seed` turns the order of the hosts, and so which of two equals wins."""
-    vm_keys = {vm.uuid: _vm_key(snapshot, vm) for vm in snapshot.vms}
-    vms = sorted(snapshot.vms, key=lambda vm: (vm_keys[vm.uuid], vm.name, vm.uuid))
-    concerned = _concerned(vms, vm_keys)
-    hosts = sorted(snapshot.hosts, key=lambda host: (_host_key(snapshot, host), concerned[host.name], host.name))
-    turn = seed % max(1, len(hosts))
-    return replace(snapshot, hosts=(*hosts[turn:], *hosts[:turn]), vms=tuple(vms))
-
-
-def _concerned(vms: Sequence[Vm], keys: Mapping[str, _Key]) -> Mapping[str, list[_Key]]:
-    """What VMs have to do with each host: run there, go there, may not go there, are defined there."""
-    found: dict[str, list[_Key]] = defaultdict(list)
-    for vm in vms:
-        ties = ((vm.host,), (vm.destination,), vm.not_to, vm.cpu_missing_on, vm.defined_on)
-        for kind, names in enumerate(ties):
-            for name in names:
-                if name is not None:
-                    found[name].append((kind, *keys[vm.uuid]))
-    return found
-
-
-def _vm_key(snapshot: Snapshot, vm: Vm) -> _Key:
-    rules = snapshot.rules
-    selectors = [
-        *(rule.vms for rule in rules.anti_affinity),
-        *(rule.against for rule in rules.anti_affinity),
-        *(rule.vms for rule in rules.affinity),
-    ]
-    spoken_of = tuple(
-        [selects(pin.vm, name=vm.name, uuid=vm.uuid, labels=vm.labels) for pin in rules.pins]
-        + [selected_by_any(of, name=vm.name, uuid=vm.uuid, labels=vm.labels) for of in selectors]
+    vms = ranks([_vm_key(snapshot, vm) for vm in snapshot.vms])
+    carried: dict[str | None, list[int]] = {}
+    for vm, rank in zip(snapshot.vms, vms, strict=True):
+        carried.setdefault(vm.host, []).append(int(rank))
+    hosts = ranks([(*_host_key(snapshot, host), tuple(sorted(carried.get(host.name, ())))) for host in snapshot.hosts])
+    names = ranks([host.name for host in snapshot.hosts]), ranks([(vm.name, vm.uuid) for vm in snapshot.vms])
+    host_order, vm_order = Relations(snapshot).order(np.concatenate([hosts, vms]), np.concatenate(names))
+    ordered = [snapshot.hosts[index] for index in host_order]
+    turn = seed % max(1, len(ordered))
+    return replace(
+        snapshot,
+        hosts=(*ordered[turn:], *ordered[:turn]),
+        vms=tuple(snapshot.vms[index] for index in vm_order),
     )
+
+
+def _vm_key(snapshot: Snapshot, vm: Vm) -> tuple[object, ...]:
     return (
         # Of VMs whose moves would do as well, the least important one comes first and is moved.
         snapshot.priority(vm),
         -vm.memory_mib,
         vm.vcpus,
         vm.state.value,
-        vm.cpu_demand_cores or 0.0,
-        vm.cpu_demand_high_cores or 0.0,
-        vm.cpu_wait_ratio or 0.0,
-        vm.memory_used_mib or 0.0,
-        vm.dirty_mib_per_s or 0.0,
+        _figure(vm.cpu_demand_cores),
+        _figure(vm.cpu_demand_high_cores),
+        _figure(vm.cpu_wait_ratio),
+        _figure(vm.memory_used_mib),
+        _figure(vm.dirty_mib_per_s),
         vm.movable,
         vm.hold is None,
-        vm.destination is None,
-        len(vm.not_to),
         vm.quarantine is None,
-        _known(vm.required_cpu_features),
-        sorted(map(sorted, vm.cpu_missing_on.values())),
+        _names(vm.required_cpu_features),
+        vm.domain_type or "",
         vm.machine_type or "",
-        sorted(vm.networks),
-        sorted(vm.storage),
-        len(vm.defined_on),
-        spoken_of,
+        _names(vm.networks),
+        _names(vm.storage),
     )
 
 
-def _host_key(snapshot: Snapshot, host: Host) -> _Key:
+def _host_key(snapshot: Snapshot, host: Host) -> tuple[object, ...]:
     return (
         -host.cpus,
         -host.memory_mib,
         host.reserved_memory_mib,
         host.state.value,
         host.stale,
-        host.hypervisor_version or "",
-        host.cpu_used_cores or 0.0,
-        host.contended_seconds or 0.0,
-        host.expected_contended_seconds or 0.0,
-        *map(_known, (host.cpu_features, host.machine_types, host.networks, host.storage)),
-        [pin.allows(host.name) for pin in snapshot.rules.pins],
-        [host.labels.get(rule.spread_over or "", "") for rule in snapshot.rules.anti_affinity],
+        _figure(host.cpu_used_cores),
+        _figure(host.contended_seconds),
+        _figure(host.expected_contended_seconds),
+        _names(host.cpu_features),
+        _names(host.domain_types),
+        _names(host.machine_types),
+        _names(host.networks),
+        _names(host.storage),
+        tuple(version or "" for version in host.versions),
+        tuple(host.labels.get(rule.spread_over or "", "") for rule in snapshot.rules.anti_affinity),
     )
 
 
-def _known(names: frozenset[str] | None) -> tuple[bool, list[str]]:
-    return names is not None, sorted(names or ())
+def _figure(figure: float | None) -> tuple[bool, float]:
+    return figure is None, figure or 0.0
+
+
+def _names(names: frozenset[str] | None) -> tuple[bool, tuple[str, ...]]:
+    return names is None, tuple(sorted(names or ()))
