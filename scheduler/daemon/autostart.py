@@ -14,6 +14,7 @@ from ..operations.placement_account import Course, Order, account
 from ..operations.records import PlacementOutcome, Trigger
 from ..operations.rehearsal import Rehearsal
 from ..operations.settings import Mode
+from ..operations.worker import Worker
 from ..planner.placement import place
 from .observer import Observer
 from .waiting import end
@@ -34,11 +35,14 @@ class Asked:
 class Autostart:
     """Remembers, in the journal, which definitions were placed already, so that a guest shut down stays so."""
 
-    def __init__(self, observer: Observer, placements: Placements, journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self, observer: Observer, placements: Placements, journal: Journal, clock: Clock, worker: Worker
+    ) -> None:
         self._observer = observer
         self._placements = placements
         self._journal = journal
         self._clock = clock
+        self._worker = worker
         self._starting: asyncio.Task[None] | None = None
 
     async def look(self, snapshot: Snapshot, cycle: str, mode_of: Callable[[Vm], Mode]) -> Asked:
@@ -57,9 +61,12 @@ class Autostart:
             if not vm.active and asking.get(vm.uuid) is False and vm.uuid not in done
             if mode_of(vm) is not Mode.OBSERVE
         ]
+        if not wanted:
+            return Asked()
         # A VM that fits nowhere is asked about at every cycle, and must not fill the journal.
         wanted.sort(key=snapshot.priority, reverse=True)
-        choices = place(snapshot, wanted, self._placements.settings)
+        settings = self._placements.settings
+        choices = await self._worker.run(lambda _: place(snapshot, wanted, settings))
         fitting = [choice for choice in choices if choice.host is not None]
         if fitting:
             work = self._start([choice.uuid for choice in fitting], cycle)

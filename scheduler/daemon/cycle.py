@@ -99,7 +99,7 @@ class Cycle:
         while True:
             happened = await self._wait_for_event()
             self._alive_at_s = self._clock.monotonic()
-            contended = self._judge_contention()
+            contended = await self._judge_contention()
             if happened or contended or self._alive_at_s >= sweep_at_s:
                 await self.once()
                 sweep_at_s = self._clock.monotonic() + self.settings.sweep_interval_s
@@ -124,9 +124,9 @@ class Cycle:
             await self._judge_standing()
         return found.decision
 
-    def _judge_contention(self) -> bool:
+    async def _judge_contention(self) -> bool:
         try:
-            return self._view.judge_contention(self.settings.planner)
+            return await self._view.judge_contention(self.settings.planner)
         except Exception:
             log.exception("contention could not be judged")
             return False

@@ -23,6 +23,7 @@ from ..operations.migration import Migrations
 from ..operations.placement import Placements
 from ..operations.records import MigrationRecord, PlacementRecord, Trigger
 from ..operations.settings import Mode
+from ..operations.worker import Worker
 from ..planner.placement import check_move
 from ..web.control import ControlError, HostStatus
 from ..web.metrics import Metrics
@@ -64,7 +65,9 @@ class Daemon:
         self._herald = Herald(self.metrics, self.notices)
         self._gate = Gate(config.to_limits(), clock)
         self._observer = Observer(cluster, self, _observer_settings(config), clock)
-        self._view = View(self._observer, self._gate, self._cordoned, clock)
+        self.worker = Worker("think", threads=2)
+        """For what cannot wait for a plan to be made."""
+        self._view = View(self._observer, self._gate, self._cordoned, clock, self.worker)
         context = Context(
             cluster=cluster,
             view=self._view,
@@ -72,6 +75,7 @@ class Daemon:
             journal=journal,
             check=lambda snapshot, vm, host: check_move(snapshot, vm, host, self._configured.planner),
             clock=clock,
+            worker=self.worker,
             listener=self._on_record,
         )
         self._migrations = Migrations(context, config.to_migration_settings())
@@ -80,7 +84,7 @@ class Daemon:
         self._drains = Drains(
             context, self._migrations, lambda hosts: self.planning.drain(self._configured.planner, hosts)
         )
-        self._autostart = Autostart(self._observer, self._placements, journal, clock)
+        self._autostart = Autostart(self._observer, self._placements, journal, clock, self.worker)
         self.cycle = Cycle(
             self._cycle_settings(config),
             observer=self._observer,
@@ -128,6 +132,7 @@ class Daemon:
         await self._drains.stop()
         await self._migrations.stop()
         self.planning.close()
+        self.worker.close()
         await self._observer.close()
         await end(*self._side_tasks)
         await self._cluster.close()
@@ -240,6 +245,7 @@ class Daemon:
             cycle=self.cycle,
             notices=self.notices,
             clock=self._clock,
+            worker=self.worker,
         )
 
     # Asked for later, when the rooms they look into are there.

@@ -1,21 +1,17 @@
 """Plans and judgements in a worker thread, so that the loop hears events; a plan overtaken by them is called off."""
 
 import asyncio
-import functools
-import threading
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from ..cluster.model import Snapshot
 from ..operations.clock import Clock
+from ..operations.worker import Worker
 from ..planner.balance import plan
 from ..planner.plan import Plan
 from ..planner.recheck import recheck
 from ..planner.settings import PlannerSettings
 from ..planner.standing import Standing, standing
-
-T = TypeVar("T")
 
 FRESH_S: Final = 5.0
 """A plan made on an older picture than this is held against the present one before it is used."""
@@ -45,13 +41,12 @@ class Planning:
         self._look = look
         self._clock = clock
         self._make = make
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="plan")
-        self._asked = 0
+        self._worker = Worker("plan")
 
     @property
     def busy(self) -> bool:
         """Whether something is being worked out in the worker thread."""
-        return self._asked > 0
+        return self._worker.busy
 
     async def balance(self, settings: PlannerSettings, changed: asyncio.Event) -> tuple[Snapshot, Plan]:
         """A plan, and the picture that it holds for. It is begun anew when `changed` is set meanwhile.
@@ -72,11 +67,12 @@ class Planning:
 
     async def standing(self) -> Standing:
         """How the cluster stands now."""
-        return await self._work(functools.partial(standing, self._look()))
+        snapshot = self._look()
+        return await self._worker.run(lambda _: standing(snapshot))
 
     def close(self) -> None:
         """No more plans; the caller has cancelled those that were asked for."""
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        self._worker.close()
 
     async def _unless(
         self, changed: asyncio.Event, settings: PlannerSettings, *, called_off: int
@@ -100,23 +96,11 @@ class Planning:
         if self._clock.monotonic() - began_s <= FRESH_S:
             return snapshot, found
         snapshot = self._look()
-        return snapshot, recheck(found, snapshot, settings)
+        return snapshot, await self._worker.run(lambda _: recheck(found, snapshot, settings))
 
     async def _run(self, snapshot: Snapshot, settings: PlannerSettings, drain: Collection[str] = ()) -> Plan:
         """Cancelling this calls the planning off, and the worker is free for the next a moment later."""
-        called_off = threading.Event()
-
-        def work() -> Plan:
-            return self._make(snapshot, settings, clock=self._clock.monotonic, drain=drain, cancelled=called_off.is_set)
-
-        try:
-            return await self._work(work)
-        finally:
-            called_off.set()
-
-    async def _work(self, work: Callable[[], T]) -> T:
-        self._asked += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._worker, work)
-        finally:
-            self._asked -= 1
+        clock = self._clock.monotonic
+        return await self._worker.run(
+            lambda cancelled: self._make(snapshot, settings, clock=clock, drain=drain, cancelled=cancelled)
+        )

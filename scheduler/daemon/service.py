@@ -31,6 +31,7 @@ from ..operations.records import (
     Trigger,
 )
 from ..operations.rehearsal import Rehearsal
+from ..operations.worker import Worker
 from ..planner.cost import predict
 from ..planner.placement import Refusal, check_move, choose_destination
 from ..planner.settings import PlannerSettings
@@ -77,6 +78,7 @@ class Rooms:
     cycle: Cycle
     notices: Notices
     clock: Clock
+    worker: Worker
 
 
 class Service:
@@ -144,12 +146,12 @@ class Service:
         """The cluster, with what is under way."""
         return self._rooms.view.snapshot()
 
-    def verdicts(self, vm: str, host: str | None) -> list[Verdict]:
+    async def verdicts(self, vm: str, host: str | None) -> list[Verdict]:
         """Where the VM may be, best first, then where it may not, why, and what would have to change."""
-        snapshot = self.snapshot()
+        snapshot, settings = self.snapshot(), self._rooms.configured.planner
         found = one(snapshot, vm)
         known_host(self._rooms.observer.names, host)
-        return verdicts(snapshot, found, self._rooms.configured.planner, host)
+        return await self._rooms.worker.run(lambda cancelled: verdicts(snapshot, found, settings, host, cancelled))
 
     async def matrix(self, vm: str | None) -> Matrix:
         """What can move where, by the hosts' own answers, asked now."""

@@ -10,6 +10,7 @@ from ..filters.view import BoolArray
 from ..filters.view import View as Arrays
 from ..operations.clock import Clock
 from ..operations.gate import Gate
+from ..operations.worker import Worker
 from ..planner.load import Load
 from ..planner.settings import PlannerSettings
 from .observer import Observer
@@ -18,11 +19,19 @@ from .observer import Observer
 class View:
     """Makes the snapshots that everything is decided on. `cordoned` tells which hosts people took out of service."""
 
-    def __init__(self, observer: Observer, gate: Gate, cordoned: Callable[[], Collection[str]], clock: Clock) -> None:
+    def __init__(
+        self,
+        observer: Observer,
+        gate: Gate,
+        cordoned: Callable[[], Collection[str]],
+        clock: Clock,
+        worker: Worker,
+    ) -> None:
         self._observer = observer
         self._gate = gate
         self._cordoned = cordoned
         self._clock = clock
+        self._worker = worker
         self._contention = ContentionClock()
         self._expected = ContentionClock()
 
@@ -53,7 +62,7 @@ class View:
         """See `ClusterView`."""
         return await self._observer.compatibility.answer(host, facts)
 
-    def judge_contention(self, settings: PlannerSettings) -> bool:
+    async def judge_contention(self, settings: PlannerSettings) -> bool:
         """Count on for hosts that are contended by their last two looks; whether one has been for long enough.
 
         A mean over a longer time would still show a spike when it is over, and so outlast the hold. Contention that is
@@ -62,11 +71,11 @@ class View:
         now_s = self._clock.monotonic()
         latest = self._laid_over(self._observer.latest())
         judged = {host.name for host in latest.hosts if host.state is not HostState.UNREACHABLE and not host.stale}
-        load = Load(Arrays(latest), settings)
-        contended, moving = _named(load, load.contended), {name for name in judged if any(self._gate.slots(name))}
+        contended, expected = await self._worker.run(lambda _: _short(latest, settings))
+        moving = {name for name in judged if any(self._gate.slots(name))}
         self._contention.update(now_s, contended, judged)
         # A peak while it lasts, and what a migration uses, say nothing of whether peaks come again.
-        self._expected.update(now_s, _named(load, load.expected), judged - contended - moving)
+        self._expected.update(now_s, expected, judged - contended - moving)
         for host in latest.hosts:
             # Of a host that is not seen there is no evidence; what moves to or from one changes its load. What is
             # expected stays evidence then: it is made of what each VM did, wherever it was.
@@ -93,6 +102,12 @@ class View:
             return replace(seen, state=state, contended_seconds=contended_s, expected_contended_seconds=expected_s)
 
         return self._gate.overlay(replace(seen, hosts=tuple(map(host, seen.hosts))))
+
+
+def _short(latest: Snapshot, settings: PlannerSettings) -> tuple[set[str], set[str]]:
+    """The hosts that are short of CPU or memory, and those that are expected to be."""
+    load = Load(Arrays(latest), settings)
+    return _named(load, load.contended), _named(load, load.expected)
 
 
 def _named(load: Load, hosts: BoolArray) -> set[str]:

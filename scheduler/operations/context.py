@@ -12,6 +12,7 @@ from .clock import Clock
 from .gate import Gate
 from .journal import Journal
 from .records import MigrationRecord, PlacementRecord
+from .worker import Worker
 
 
 class ClusterView(Protocol):
@@ -53,4 +54,5 @@ class Context:
     journal: Journal
     check: Check
     clock: Clock
+    worker: Worker
     listener: Listener

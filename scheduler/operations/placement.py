@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from uuid import uuid4
 from xml.etree import ElementTree as ET
@@ -11,6 +12,7 @@ from ..cluster.observation import DomainFacts
 from ..cluster.ports import Definition, HypervisorError, UnreachableError
 from ..cluster.reason import Reason
 from ..planner.placement import Account, Placement, Placer, check_start, refused_everywhere
+from ..planner.room import RoomSearch
 from ..planner.settings import PlannerSettings
 from . import definition as definitions
 from . import patience
@@ -31,7 +33,7 @@ class Placements:
     def __init__(self, context: Context, settings: PlannerSettings, desk: Desk | None = None) -> None:
         self.settings = settings
         self._context = context
-        self._desk = desk or Desk(context.view, context.gate, context.clock)
+        self._desk = desk or Desk(context.view, context.gate, context.clock, context.worker)
         self._starting: set[str] = set()
         """UUIDs of VMs whose start is under way, also where no room is reserved at the moment."""
         self._interrupted = Interrupted(context, self._starting)
@@ -110,21 +112,23 @@ class Placements:
         first: Placement | None = None
         attempts: list[Attempt] = []
         while True:
-            # Nothing is awaited from here to the reservation: two placements never take the same room.
             rehearsal = order.rehearsal
-            kept = self._desk.kept and rehearsal is None
-            placement = self.choose(vm, order, startable, attempts, silent)
-            first = first or placement
+            placer, sure = await self._placer(rehearsal, silent)
+            # Nothing is awaited from here to the reservation: two placements never take the same room.
+            placement, search = _considered(placer, vm, order, startable, attempts)
             host = _choice(placement, startable, order, attempts)
             if host is None:
                 trouble = await _put_back(startable) if attempts else ""
-                return Course(placement=first, host=None, attempts=attempts, trouble=trouble)
+                if first is None and search is not None:
+                    placement = replace(placement, moves_first=await self._context.worker.run(search.steps))
+                return Course(placement=first or placement, host=None, attempts=attempts, trouble=trouble)
+            first = first or placement
             if rehearsal is not None:
                 rehearsal.start(vm, host)
                 return Course(placement=first, host=host)
             self._context.gate.reserve(vm, host)
             self._desk.follow()
-            hanging, outdated = await self._looked_at(vm, host, check=kept)
+            hanging, outdated = await self._looked_at(vm, host, check=not sure)
             if hanging or outdated:
                 self._give_up(vm)
                 silent |= hanging
@@ -141,31 +145,15 @@ class Placements:
             # A look in the middle of the attempt has shown a definition that is gone: it is no namesake, no old one.
             await asyncio.gather(*map(self._context.view.inspect, sorted(touched)))
 
-    def choose(
-        self,
-        vm: Vm,
-        order: Order,
-        startable: Startable,
-        attempts: Sequence[Attempt] = (),
-        silent: frozenset[str] = frozenset(),
-    ) -> Placement:
-        """The hosts that can take `vm` now, best first, none of the `silent` ones; nothing is reserved."""
-        placer = self._placer(order.rehearsal, silent)
-        hosts, known = placer.load.view.hosts, placer.known(vm)
-        if isinstance(startable, NewDefinition) and known is not None:
-            return refused_everywhere(vm, hosts, _clash(known, vm))
-        if vm.host in {host.name for host in hosts if host.state is HostState.UNREACHABLE}:
-            text = f"the libvirt of {vm.host}, where it is defined, does not answer"
-            return refused_everywhere(vm, hosts, Reason("source_unreachable", text))
-        current = known if known is not None and known.uuid == vm.uuid else vm
-        named = frozenset(host for host in (order.host, startable.bound_to) if host is not None)
-        return placer.choose(current, Account(best=SHOWN_HOSTS + len(attempts), hosts=named))
-
-    def _placer(self, rehearsal: Rehearsal | None, silent: frozenset[str]) -> Placer:
+    async def _placer(self, rehearsal: Rehearsal | None, silent: frozenset[str]) -> tuple[Placer, bool]:
+        """Arrays to choose by, in which the `silent` hosts take nothing, and whether they surely miss nothing."""
         if rehearsal is None and not silent:
-            return self._desk.placer(self.settings)
+            return await self._desk.placer(self.settings), not self._desk.kept
         snapshot = patience.without(self._context.view.snapshot(), silent)
-        return Placer(rehearsal.on(snapshot) if rehearsal else snapshot, self.settings)
+        placer = await self._desk.apart(rehearsal.on(snapshot) if rehearsal else snapshot, self.settings)
+        for vm, host in self._context.gate.reserved():
+            placer.start(vm, host)
+        return placer, False
 
     async def _looked_at(self, vm: Vm, host: str, *, check: bool) -> tuple[frozenset[str], bool]:
         """A fresh look at `host`, where room is reserved, and at the one that has the definition.
@@ -234,6 +222,22 @@ class Placements:
             return await self._context.view.ask_cpu(host, facts)
         except HypervisorError:
             return None
+
+
+def _considered(
+    placer: Placer, vm: Vm, order: Order, startable: Startable, attempts: Sequence[Attempt]
+) -> tuple[Placement, RoomSearch | None]:
+    """The hosts that can take `vm`, best first; and, when none can, how moves are found after which one can."""
+    hosts, known = placer.load.view.hosts, placer.known(vm)
+    if isinstance(startable, NewDefinition) and known is not None:
+        return refused_everywhere(vm, hosts, _clash(known, vm)), None
+    if vm.host in {host.name for host in hosts if host.state is HostState.UNREACHABLE}:
+        text = f"the libvirt of {vm.host}, where it is defined, does not answer"
+        return refused_everywhere(vm, hosts, Reason("source_unreachable", text)), None
+    current = known if known is not None and known.uuid == vm.uuid else vm
+    named = frozenset(host for host in (order.host, startable.bound_to) if host is not None)
+    placement = placer.choose(current, Account(best=SHOWN_HOSTS + len(attempts), hosts=named))
+    return placement, placer.search(current) if placement.host is None else None
 
 
 def _choice(placement: Placement, startable: Startable, order: Order, attempts: Sequence[Attempt]) -> str | None:

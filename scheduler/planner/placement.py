@@ -14,9 +14,8 @@ from . import obstacle, scoring
 from .canonical import canonical
 from .cost import convergence
 from .load import Load
-from .ordering import order, steps
 from .plan import Step
-from .room import moves_first
+from .room import RoomSearch
 from .settings import PlannerSettings
 
 CODE_ALREADY_THERE = "already_there"
@@ -121,16 +120,25 @@ class Placer:
         placement = self.choose(vm, account)
         if placement.host is not None:
             self.start(vm, placement.host)
+        elif (search := self.search(vm)) is not None:
+            placement = replace(placement, moves_first=search.steps())
         return placement
 
     def choose(self, vm: Vm, account: Account = EVERYTHING) -> Placement:
-        """The same, and nothing runs there yet."""
+        """The same without starting it there, and without `moves_first`: see `search`."""
         view, place = self.load.view, self._place_of(vm)
         if view.active[place]:
             there = view.hosts[int(view.vm_host[place])].name
             return refused_everywhere(vm, view.hosts, Reason(CODE_RUNNING, f"already runs on {there}"))
-        placement = _choose(self.load, place, account)
-        return placement if placement.host is not None else replace(placement, moves_first=self._moves_first(place))
+        return _choose(self.load, place, account)
+
+    def search(self, vm: Vm) -> RoomSearch | None:
+        """How moves are found after which a host can take `vm`, which now none can; None when it runs already.
+
+        It has arrays of its own, so it may go on in another thread while VMs are placed here.
+        """
+        place = self._place_of(vm)
+        return None if self.load.view.active[place] else RoomSearch(self.load.copy(), place)
 
     def start(self, vm: Vm, host: str) -> None:
         """`vm` runs on `host`, unless it is known to run already or `host` is no host here."""
@@ -165,11 +173,6 @@ class Placer:
     def stop(self, uuid: str) -> None:
         """That running VM has ended, or was not started after all: its room is free again."""
         self.load.stop(self._places[uuid])
-
-    def _moves_first(self, vm: int) -> tuple[Step, ...]:
-        load, settings = self.load, self.load.settings
-        ordered = order(load, moves_first(load, vm, settings))
-        return steps(load.view, ordered, settings) if ordered.complete else ()
 
 
 def place(snapshot: Snapshot, vms: Sequence[Vm], settings: PlannerSettings) -> tuple[Placement, ...]:

@@ -1,5 +1,7 @@
 """Room: the cheapest moves after which a VM has a place, for when no host can take it as things are."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -10,7 +12,9 @@ from ..filters.view import IntArray
 from . import obstacle
 from .cost import seconds_of
 from .load import FloatArray, Load
-from .objective import Move
+from .objective import Move, PlanningCancelledError
+from .ordering import order, steps
+from .plan import Step
 from .settings import PlannerSettings
 
 CODE = "make_room"
@@ -19,7 +23,24 @@ _TRIED_HOSTS: Final = 32
 """Of the hosts that only lack memory those that lack least are looked at; of these the cheapest wins."""
 
 
-def moves_first(load: Load, vm: int, settings: PlannerSettings) -> list[Move]:
+@dataclass(frozen=True, slots=True)
+class RoomSearch:
+    """The search for a place for the stopped `vm` that no host can take, not begun yet. `load` is its own."""
+
+    load: Load
+    vm: int
+
+    def steps(self, cancelled: Callable[[], bool] = bool) -> tuple[Step, ...]:
+        """The moves in batches; empty when none make room.
+
+        It takes long in a large cluster: soon after `cancelled` is true it ends with PlanningCancelledError.
+        """
+        load, settings = self.load, self.load.settings
+        ordered = order(load, moves_first(load, self.vm, settings, cancelled))
+        return steps(load.view, ordered, settings) if ordered.complete else ()
+
+
+def moves_first(load: Load, vm: int, settings: PlannerSettings, cancelled: Callable[[], bool] = bool) -> list[Move]:
     """Moves, each possible after those before, that make room for the stopped `vm` on one host; empty when none do."""
     view, need = load.view, load.view.need(vm)
     mask = registry.static(view, need).copy()
@@ -31,6 +52,8 @@ def moves_first(load: Load, vm: int, settings: PlannerSettings) -> list[Move]:
     seconds = seconds_of(view.vms, settings)
     best: tuple[float, list[Move]] = (np.inf, [])
     for host in map(int, hosts):
+        if cancelled():
+            raise PlanningCancelledError
         moves = _emptied(load, host, vm, seconds)
         cost = float(seconds[[move.vm for move in moves]].sum())
         if moves and cost < best[0]:

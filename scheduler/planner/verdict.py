@@ -1,12 +1,14 @@
 """Verdicts: for any VM and host whether it may be there, what refuses, and what would have to change."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from ..cluster.model import Snapshot, Vm
 from ..cluster.reason import Reason
 from ..filters.view import View
-from .placement import CODE_ALREADY_THERE, choose_destination, place
+from .objective import PlanningCancelledError
+from .placement import CODE_ALREADY_THERE, Placer, choose_destination
 from .relaxation import changes, cost
 from .settings import PlannerSettings
 
@@ -26,18 +28,26 @@ class Verdict:
     """All that would have to change for the host to take it, the cheapest first."""
 
 
-def verdicts(snapshot: Snapshot, vm: Vm, settings: PlannerSettings, host: str | None = None) -> list[Verdict]:
+def verdicts(
+    snapshot: Snapshot,
+    vm: Vm,
+    settings: PlannerSettings,
+    host: str | None = None,
+    cancelled: Callable[[], bool] = bool,
+) -> list[Verdict]:
     """Where `vm`, one of the snapshot's, may be, best first; then the other hosts, those that need least change first.
 
-    With `host` only about that one.
+    With `host` only about that one. PlanningCancelledError soon after `cancelled` is true.
     """
-    placement = choose_destination(snapshot, vm, settings) if vm.active else place(snapshot, (vm,), settings)[0]
+    placement = choose_destination(snapshot, vm, settings) if vm.active else Placer(snapshot, settings).choose(vm)
     found = [Verdict(host=one.host, allowed=True, score=one.score, reasons=()) for one in placement.ranking]
     refused = sorted((one for one in placement.refused if host in {None, one.host}), key=lambda one: len(one.reasons))
     view = View(snapshot)
     need = view.need(view.vm_index(vm.uuid))
     others: list[Verdict] = []
     for number, one in enumerate(refused):
+        if cancelled():
+            raise PlanningCancelledError
         looked_at = number < _MOST_RELAXED and one.reasons[0].code != CODE_ALREADY_THERE
         needed = changes(view, need, view.host_index[one.host]) if looked_at else ()
         others.append(Verdict(host=one.host, allowed=False, score=None, reasons=one.reasons, changes=needed))

@@ -99,7 +99,7 @@ class Control(Protocol):
 
     def snapshot(self) -> Snapshot: ...
 
-    def verdicts(self, vm: str, host: str | None) -> list[Verdict]:
+    async def verdicts(self, vm: str, host: str | None) -> list[Verdict]:
         """Why a VM may or may not be on each host (or on `host`)."""
 
     async def matrix(self, vm: str | None) -> Matrix:

@@ -86,7 +86,7 @@ async def list_vms(call: Call, query: VmQuery) -> Vms:
 @route("GET", "/v1/vms/{vm}/explain")
 async def explain_vm(call: Call, vm: Name, query: ExplainQuery) -> Explanation:
     """Say why a VM may or may not be on each host."""
-    verdicts = call.control.verdicts(vm, query.host)
+    verdicts = await call.control.verdicts(vm, query.host)
     meant = [found for found in call.control.snapshot().vms if _is_meant(found, vm)]
     if len(meant) != 1:
         return Explanation(vm, None, verdicts)

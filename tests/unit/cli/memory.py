@@ -40,9 +40,9 @@ class MovingControl(MemoryControl):
         self._numbers = count(2)
         self.recommended_moves: list[Recommendation] = [self.recommended]
 
-    def verdicts(self, vm: str, host: str | None) -> list[Verdict]:
+    async def verdicts(self, vm: str, host: str | None) -> list[Verdict]:
         short = Reason(SHORT.code, SHORT.text, remedy="migrate web2 away from there first")
-        return [replace(one, reasons=(short,)) if one.reasons else one for one in super().verdicts(vm, host)]
+        return [replace(one, reasons=(short,)) if one.reasons else one for one in await super().verdicts(vm, host)]
 
     async def migrate(
         self, vms: Sequence[str], *, to: str | None, dry_run: bool, requested_by: str

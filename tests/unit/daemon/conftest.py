@@ -87,7 +87,8 @@ class House:
         return [(one.vm, one.source, one.destination, one.trigger.value) for one in await self.migrations()]
 
     def _busy(self) -> bool:
-        return self.journal.pending > 0 or (hasattr(self, "daemon") and self.daemon.planning.busy)
+        thinking = hasattr(self, "daemon") and (self.daemon.planning.busy or self.daemon.worker.busy)
+        return self.journal.pending > 0 or thinking
 
 
 def definition(name: str, *, memory_mib: int = 1024) -> str:

@@ -47,12 +47,16 @@ async def test_verdicts_say_where_a_vm_may_be(house: House):
     house.vm("db1", "node3")
     house.vm("off", "node1", running=False)
     daemon = await house.start(AUTO + PINNED)
-    assert {one.host: one.allowed for one in daemon.service.verdicts("db1", None)}["node1"] is False
-    assert {one.host for one in daemon.service.verdicts("off", None) if one.allowed} == {"node1", "node2", "node3"}
-    [verdict] = daemon.service.verdicts("db1", "node2")
+    assert {one.host: one.allowed for one in await daemon.service.verdicts("db1", None)}["node1"] is False
+    assert {one.host for one in await daemon.service.verdicts("off", None) if one.allowed} == {
+        "node1",
+        "node2",
+        "node3",
+    }
+    [verdict] = await daemon.service.verdicts("db1", "node2")
     assert verdict.reasons
     with pytest.raises(ControlError) as raised:
-        daemon.service.verdicts("db1", "node9")
+        await daemon.service.verdicts("db1", "node9")
     assert control_error(raised) == ("not_found", "there is no host 'node9'; the hosts are node1, node2, node3")
 
 

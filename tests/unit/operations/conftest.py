@@ -23,6 +23,7 @@ from scheduler.operations.migration import MigrationRequest, Migrations
 from scheduler.operations.placement import Placements
 from scheduler.operations.records import MigrationRecord, PlacementRecord, Trigger
 from scheduler.operations.settings import Limits, MigrationSettings
+from scheduler.operations.worker import Worker
 from scheduler.planner.balance import plan
 from scheduler.planner.placement import check_move
 from scheduler.planner.plan import Plan
@@ -122,7 +123,13 @@ class World:
         """The next process: nothing is left of this one but the journal and the hosts."""
         gate = Gate(self.gate.limits, self.clock)
         view = Picture(self.cluster, gate, self.clock)
-        return _world(self.clock, self.cluster, self.journal, gate, view)
+        self.context.worker.close()
+        world = _world(self.clock, self.cluster, self.journal, gate, view)
+        self.clock.busy = world.busy
+        return world
+
+    def busy(self) -> bool:
+        return self.journal.pending > 0 or self.context.worker.busy
 
 
 def _world(clock: ManualClock, cluster: SimulatedCluster, journal: Journal, gate: Gate, view: Picture) -> World:
@@ -134,6 +141,7 @@ def _world(clock: ManualClock, cluster: SimulatedCluster, journal: Journal, gate
         journal=journal,
         check=partial(check_move, settings=None),
         clock=clock,
+        worker=Worker("test"),
         listener=told.append,
     )
     migrations = Migrations(context, MigrationSettings())
@@ -161,12 +169,13 @@ async def journal() -> AsyncIterator[Journal]:
 
 @pytest_asyncio.fixture
 async def world(journal: Journal) -> AsyncIterator[World]:
-    clock = ManualClock(busy=lambda: journal.pending > 0)
+    clock = ManualClock()
     cluster = SimulatedCluster(clock.monotonic, clock.sleep)
     for number in (1, 2, 3):
         cluster.add_host(f"node{number}", HostFacts(cpus=8, memory_mib=16384))
     gate = Gate(Limits(), clock)
     world = _world(clock, cluster, journal, gate, Picture(cluster, gate, clock))
+    clock.busy = world.busy
     await world.look()
     telling = asyncio.create_task(_tell(world, cluster.events()))
     yield world
@@ -174,4 +183,5 @@ async def world(journal: Journal) -> AsyncIterator[World]:
     await asyncio.gather(telling, return_exceptions=True)
     await world.drains.stop()
     await world.migrations.stop()
+    world.context.worker.close()
     await cluster.close()

@@ -150,7 +150,7 @@ class MemoryControl:
     def snapshot(self) -> Snapshot:
         return self.cluster
 
-    def verdicts(self, vm: str, host: str | None) -> list[Verdict]:
+    async def verdicts(self, vm: str, host: str | None) -> list[Verdict]:
         if not any(selects(vm, name=known.name, uuid=known.uuid, labels=known.labels) for known in self.cluster.vms):
             raise ControlError("not_found", f"there is no VM {vm}")
         verdicts = [
