@@ -11,12 +11,12 @@ from pydantic import Field
 
 from ..cluster.ports import HostAddress
 from ..cluster.rules import Affinity, AntiAffinity, Pin, Priority, Rules, selects
-from ..operations.settings import Limits, MigrationSettings, Mode
+from ..operations.settings import Limits, MigrationSettings, Mode, Retention
 from ..planner.settings import PlannerSettings
 from .access import ApiSection
 from .action import BalanceSection, LimitsSection, MigrationSection
 from .hosts import HostSection, local_host
-from .process import LogSection, MetricsSection
+from .process import HistorySection, LogSection, MetricsSection
 from .quantities import Duration
 from .rules import AffinitySection, AntiAffinitySection, ModeSection, PinSection, PrioritySection
 from .section import AbsolutePath, Section
@@ -55,6 +55,8 @@ class Config(Section):
     """What automatic action is held to."""
     migration: MigrationSection = MigrationSection()
     """How migrations are run."""
+    history: HistorySection = HistorySection()
+    """How much of what happened is remembered, in the journal."""
     api: ApiSection = ApiSection()
     """The HTTP API that the commands use."""
     metrics: MetricsSection = MetricsSection()
@@ -78,6 +80,10 @@ class Config(Section):
     def to_migration_settings(self) -> MigrationSettings:
         """How migrations are run."""
         return MigrationSettings(**self.migration.model_dump(exclude={"expected_bandwidth_mib_per_s"}))
+
+    def to_retention(self) -> Retention:
+        """What the journal keeps."""
+        return Retention(**self.history.model_dump())
 
     def to_rules(self) -> Rules:
         """The placement rules."""

@@ -1,8 +1,24 @@
-"""What the process tells of itself: its metrics, its log."""
+"""What the process tells of itself: its history, its metrics, its log."""
 
 from enum import StrEnum
+from typing import Annotated
 
+from pydantic import Field
+
+from ..operations.settings import Retention
+from .quantities import Duration, SizeMib
 from .section import Listen, Section, address_of
+
+_RETENTION = Retention()
+
+
+class HistorySection(Section):
+    """How much of what happened is remembered, in the journal."""
+
+    keep_seconds: Annotated[Duration, Field(gt=0)] = _RETENTION.keep_seconds
+    """Records of what has ended that are older go."""
+    max_size_mib: Annotated[SizeMib, Field(ge=1)] = _RETENTION.max_size_mib
+    """Of all records together; the oldest go first."""
 
 
 class MetricsSection(Section):

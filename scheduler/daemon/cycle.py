@@ -232,11 +232,12 @@ class Cycle:
         news = found.gist != self._told
         self.last, self._told = found.decision, found.gist
         self._herald.cycle(found.decision, seconds, unmoved=found.unmoved, ok=ok, news=news)
-        if news:
-            try:
+        try:
+            if news:
                 await self._journal.add_decision(found.decision)
-            except JournalError as error:
-                log.warning("a decision is not journalled", error=str(error))
+            await self._journal.tidy(self._clock.wall())
+        except JournalError as error:
+            log.warning("a decision is not journalled", error=str(error))
 
 
 def _plain(cycle: str, wall: float, kind: str, sentence: str) -> Account:

@@ -200,6 +200,7 @@ class Daemon:
         self.access = config.api.to_access()
         self._gate.limits = config.to_limits()
         self._gate.mode_hold = _mode_holds(config)
+        self._journal.retain(config.to_retention())
         self._migrations.settings = config.to_migration_settings()
         self._placements.settings = config.to_planner_settings()
         self.cycle.settings = self._cycle_settings(config)

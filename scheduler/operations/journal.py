@@ -14,6 +14,8 @@ import aiosqlite
 
 from . import journal_rows as rows
 from .history import Move
+from .journal_file import Mended, mend
+from .journal_retention import tidy
 from .journal_schema import bring_up_to_date
 from .records import (
     Decision,
@@ -25,12 +27,14 @@ from .records import (
     RecommendationState,
     RequestRecord,
 )
+from .settings import Retention
 
-DECISIONS_KEPT = 2_000
-PLACEMENTS_KEPT = 10_000
-RECOMMENDATIONS_KEPT = 2_000
-REQUESTS_KEPT = 10_000
 MOVES_KEPT_SECONDS = 7 * 86_400.0
+TIDY_SECONDS = 3600.0
+"""How long age alone may go unnoticed."""
+WAL_BYTES = 4 << 20
+"""What the -wal file is cut back to when it was larger."""
+_INCREMENTAL = 2
 
 _FINAL_STATES = tuple(state.value for state in MigrationState if state.final)
 _UNDER_WAY = tuple(outcome.value for outcome in PlacementOutcome if not outcome.final)
@@ -65,30 +69,33 @@ class DefinitionMove:
 class Journal:
     """One open journal file. Every method raises JournalError when the file cannot be used."""
 
-    def __init__(self, connection: aiosqlite.Connection, decisions_kept: int = DECISIONS_KEPT) -> None:
+    def __init__(self, connection: aiosqlite.Connection, mended: Mended | None = None) -> None:
+        self.mended = mended
+        """What became of the file that was found damaged; None when it was sound."""
         self._connection = connection
-        self._decisions_kept = decisions_kept
         self._pending = 0
+        self._retention = Retention()
+        self._tidied_at: float | None = None
+        """Unix seconds; None: something has been added since."""
 
     @classmethod
-    async def open(cls, path: Path | str, *, decisions_kept: int = DECISIONS_KEPT) -> "Journal":
-        """Open or create the file; `:memory:` keeps it nowhere."""
+    async def open(cls, path: Path | str) -> "Journal":
+        """Open or create the file, which nobody else may use; `:memory:` keeps it nowhere."""
         try:
+            mended = await asyncio.to_thread(mend, path) if isinstance(path, Path) else None
             # aiosqlite, when it cannot connect, leaves a thread that fails loudly if the loop is closed before it ends.
             await asyncio.to_thread(_open_once, path)
             # No implicit transactions: each statement is one, on disk when it returns.
             connection = await aiosqlite.connect(path, isolation_level=None)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise JournalError(f"{path}: {error}") from error
         connection.row_factory = sqlite3.Row
         try:
-            await connection.execute("PRAGMA journal_mode = WAL")
-            await connection.execute("PRAGMA synchronous = FULL")
-            await bring_up_to_date(connection)
+            await _set_up(connection)
         except (sqlite3.Error, ValueError) as error:
             await connection.close()
             raise JournalError(f"{path}: {error}") from error
-        return cls(connection, decisions_kept)
+        return cls(connection, mended)
 
     async def close(self) -> None:
         """Close the file; what was written stays."""
@@ -156,7 +163,7 @@ class Journal:
 
     async def add_placement(self, record: PlacementRecord) -> PlacementRecord:
         """Journal a placement; returns it with its id."""
-        return replace(record, id=await self._add("placements", record, PLACEMENTS_KEPT))
+        return replace(record, id=await self._add("placements", record))
 
     async def update_placement(self, record: PlacementRecord) -> None:
         """Journal what has changed of a placement."""
@@ -204,8 +211,8 @@ class Journal:
     # Decisions and recommendations
 
     async def add_decision(self, decision: Decision) -> None:
-        """Journal what a cycle decided; the oldest beyond those that are kept go."""
-        await self._add("decisions", decision, self._decisions_kept)
+        """Journal what a cycle decided."""
+        await self._add("decisions", decision)
 
     async def decisions(self, *, limit: int) -> list[Decision]:
         """The newest first."""
@@ -214,9 +221,7 @@ class Journal:
 
     async def add_recommendation(self, recommendation: Recommendation) -> Recommendation:
         """Journal a recommendation; returns it with its id."""
-        inserted = await self._add(
-            "recommendations", recommendation, RECOMMENDATIONS_KEPT, state=recommendation.state.value
-        )
+        inserted = await self._add("recommendations", recommendation, state=recommendation.state.value)
         return replace(recommendation, id=inserted)
 
     async def set_recommendation_state(self, recommendation_id: int, state: RecommendationState) -> None:
@@ -237,7 +242,7 @@ class Journal:
 
     async def begin_request(self, request: RequestRecord) -> RequestRecord:
         """Journal a call of the API before it is done; returns it with its id."""
-        return replace(request, id=await self._add("requests", request, REQUESTS_KEPT, outcome=""))
+        return replace(request, id=await self._add("requests", request, outcome=""))
 
     async def end_request(self, request_id: int, outcome: str) -> None:
         """Journal how it ended."""
@@ -266,14 +271,32 @@ class Journal:
             for row in await self._read("SELECT * FROM host_flags ORDER BY host")
         ]
 
-    async def _add(self, table: str, record: Record, kept: int, **columns: object) -> int:
-        """Insert a record as JSON and drop the oldest beyond `kept`; returns its id."""
+    # Retention
+
+    def retain(self, retention: Retention) -> None:
+        """What `tidy` keeps from now on."""
+        self._retention, self._tidied_at = retention, None
+
+    async def tidy(self, now: float) -> None:
+        """Drop what is not to be kept any more, if there may be any; `now` in Unix seconds."""
+        if self._tidied_at is not None and 0 <= now - self._tidied_at < TIDY_SECONDS:
+            return
+        self._pending += 1
+        try:
+            await tidy(self._connection, self._retention, now)
+            self._tidied_at = now
+        except (sqlite3.Error, ValueError) as error:
+            raise JournalError(f"the journal cannot be tidied: {error}") from error
+        finally:
+            self._pending -= 1
+
+    async def _add(self, table: str, record: Record, **columns: object) -> int:
+        """Insert a record as JSON; returns its id."""
         names = ", ".join(["at", "record", *columns])
         marks = ", ".join("?" * (2 + len(columns)))
         values = [record.at, rows.to_json(record), *columns.values()]
-        inserted = await self._write(f"INSERT INTO {table} ({names}) VALUES ({marks})", values)  # noqa: S608
-        await self._write(f"DELETE FROM {table} WHERE id <= ?", [inserted - kept])  # noqa: S608
-        return inserted
+        self._tidied_at = None
+        return await self._write(f"INSERT INTO {table} ({names}) VALUES ({marks})", values)  # noqa: S608
 
     async def _write(self, statement: str, values: Iterable[object]) -> int:
         """Returns the id of the row that an INSERT made."""
@@ -300,3 +323,17 @@ def _open_once(path: Path | str) -> None:
     """Make the file if there is none. Raises sqlite3.Error."""
     with closing(sqlite3.connect(path)):
         pass
+
+
+async def _set_up(connection: aiosqlite.Connection) -> None:
+    """Make the file one of this version that gives back what it does not need. ValueError for a newer one."""
+    await connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded only before the first page is written
+    await connection.execute("PRAGMA journal_mode = WAL")
+    await connection.execute("PRAGMA synchronous = FULL")
+    await connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+    await bring_up_to_date(connection)
+    async with connection.execute("PRAGMA auto_vacuum") as cursor:
+        row = await cursor.fetchone()
+    if row is not None and row[0] != _INCREMENTAL:
+        await connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        await connection.execute("VACUUM")

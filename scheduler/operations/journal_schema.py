@@ -1,5 +1,7 @@
 """The journal's tables, and how a file of an older version becomes one of this version."""
 
+import sqlite3
+
 import aiosqlite
 
 _VERSION_1 = """
@@ -34,11 +36,27 @@ STEPS = (_VERSION_1, _VERSION_2)
 
 
 async def bring_up_to_date(connection: aiosqlite.Connection) -> None:
-    """Apply the steps that the file lacks, each with its version number or not at all."""
+    """Apply the steps that the file lacks, each with its version number or not at all.
+
+    ValueError for a file of a newer program.
+    """
     async with connection.execute("PRAGMA user_version") as cursor:
         row = await cursor.fetchone()
-    version = row[0] if row is not None else 0
-    if version > len(STEPS):
-        raise ValueError(f"the journal has version {version}, this program knows up to {len(STEPS)}: it is too old")
-    for number, step in enumerate(STEPS[version:], start=version + 1):
-        await connection.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
+    for script in _scripts(row[0] if row is not None else 0, len(STEPS)):
+        await connection.executescript(script)
+
+
+def up_to_date(connection: sqlite3.Connection, version: int) -> None:
+    """Make an empty file one of that version."""
+    for script in _scripts(0, version):
+        connection.executescript(script)
+
+
+def _scripts(version: int, wanted: int) -> list[str]:
+    if version > wanted:
+        raise ValueError(
+            f"the journal has version {version}, this program knows up to {wanted}: install the version that wrote it, "
+            "or put back a copy of before"
+        )
+    steps = enumerate(STEPS[version:wanted], start=version + 1)
+    return [f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;" for number, step in steps]

@@ -45,3 +45,13 @@ class MigrationSettings:
     auto_converge: bool = False
     timeout_seconds: float = 3600.0
     """A migration that takes longer is aborted; the VM stays where it was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How much of what happened is remembered; the oldest goes first."""
+
+    keep_seconds: float = 7_776_000.0
+    """Records of what has ended that are older go."""
+    max_size_mib: int = 64
+    """Of all records together."""

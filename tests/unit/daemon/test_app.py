@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -160,9 +161,10 @@ def _state_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "one").write_text("")
 
 
-def _journal_is_no_journal(tmp_path: Path) -> None:
+def _journal_is_of_a_newer_version(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "journal.sqlite").write_text("this is no database" * 100)
+    with contextlib.closing(sqlite3.connect(tmp_path / "one" / "journal.sqlite")) as journal:
+        journal.execute("PRAGMA user_version = 99")
 
 
 def _socket_is_a_file(tmp_path: Path) -> None:
@@ -173,7 +175,13 @@ def _socket_is_a_file(tmp_path: Path) -> None:
     ("spoil", "told"),
     [
         (_state_is_a_file, "cannot use the state directory {}/one: File exists"),
-        (_journal_is_no_journal, "{}/one/journal.sqlite: file is not a database"),
+        (
+            _journal_is_of_a_newer_version,
+            (
+                "{}/one/journal.sqlite: the journal has version 99, this program knows up to 2: install the version "
+                "that wrote it, or put back a copy of before"
+            ),
+        ),
         (_socket_is_a_file, "cannot serve the API on {}/one.sock: it exists and is not a socket"),
     ],
 )

@@ -252,3 +252,17 @@ def _options() -> object:
     from scheduler.cluster.ports import MigrationOptions
 
     return MigrationOptions(persistent=True)
+
+
+async def test_what_is_older_than_history_keep_is_forgotten_also_when_nothing_happens(house: House):
+    uuid = house.vm("web1", "node1")
+    daemon = await house.go(AUTO + AT_ONCE + '[history]\nkeep = "2h"\n')
+    await house.run(daemon.service.migrate(["web1"], to="node2", dry_run=False, requested_by="alice"))
+    await house.clock.advance(90)
+    house.clock.jump_wall(3600)
+    await house.clock.advance(90)
+    assert len(await house.migrations()) == 1
+    house.clock.jump_wall(3600)
+    await house.clock.advance(90)
+    assert await house.migrations() == []
+    assert house.cluster.running_on(uuid) == ["node2"]

@@ -18,6 +18,7 @@ from scheduler.operations.records import (
     RecommendationState,
     Trigger,
 )
+from scheduler.operations.settings import Retention
 
 MIGRATION = MigrationRecord(
     id=0,
@@ -117,12 +118,44 @@ async def test_placements_decisions_and_recommendations_come_back_as_they_were(j
     assert await journal.recommendation(2) is None
 
 
-async def test_old_decisions_go():
-    journal = await Journal.open(":memory:", decisions_kept=3)
-    for number in range(5):
-        await journal.add_decision(replace(DECISION, cycle=f"c{number}"))
-    assert [decision.cycle for decision in await journal.decisions(limit=9)] == ["c4", "c3", "c2"]
+async def test_what_is_old_goes_and_what_is_under_way_stays(journal):
+    journal.retain(Retention(keep_seconds=10.0))
+    for at in (1.0, 50.0):
+        for state in (MigrationState.QUEUED, MigrationState.COMPLETED):
+            await journal.add_migration(replace(MIGRATION, requested_at=at, state=state))
+        for outcome in (PlacementOutcome.STARTING, PlacementOutcome.FAILED):
+            await journal.add_placement(replace(PLACEMENT, at=at, outcome=outcome))
+        for state in (RecommendationState.PENDING, RecommendationState.EXPIRED):
+            await journal.add_recommendation(replace(RECOMMENDATION, at=at, state=state))
+        await journal.add_decision(replace(DECISION, at=at))
+    await journal.tidy(55.0)
+    assert [(one.requested_at, one.state) for one in await journal.migrations(limit=9)] == [
+        (50.0, "completed"), (50.0, "queued"), (1.0, "queued"),
+    ]  # fmt: skip
+    assert [(one.at, one.outcome) for one in await journal.placements(limit=9)] == [
+        (50.0, "failed"), (50.0, "starting"), (1.0, "starting"),
+    ]  # fmt: skip
+    assert [one.at for one in await journal.pending_recommendations()] == [1.0, 50.0]
+    assert [await journal.recommendation(number) is None for number in (1, 2, 3, 4)] == [False, True, False, False]
+    assert [one.at for one in await journal.decisions(limit=9)] == [50.0]
+
+
+async def test_the_file_never_grows_beyond_its_bound(tmp_path):
+    path = tmp_path / "journal.db"
+    journal = await Journal.open(path)
+    journal.retain(Retention(max_size_mib=1))
+    large = {"steps": ["x" * 100] * 2500}
+    for number in range(20):
+        await journal.add_decision(replace(DECISION, cycle=f"c{number}", at=float(number), plan=large))
+        await journal.add_placement(replace(PLACEMENT, at=number + 0.5))
+        await journal.tidy(100.0)
+    kept = [decision.cycle for decision in await journal.decisions(limit=99)]
+    assert kept == [f"c{number}" for number in range(19, 19 - len(kept), -1)]  # the newest, without a gap
+    assert 2 <= len(kept) <= 4
+    assert len(await journal.placements(limit=99)) <= len(kept) + 1
     await journal.close()
+    assert 0.5 < path.stat().st_size / 2**20 <= 1.1
+    assert not path.with_name("journal.db-wal").exists()
 
 
 async def test_host_flags_last_until_they_are_cleared(journal):
@@ -163,22 +196,6 @@ async def test_what_was_written_is_on_the_disk_when_the_call_returns(tmp_path):
     again = await Journal.open(path)
     assert [record.id for record in await again.unfinished()] == [1]
     await again.close()
-
-
-async def test_a_journal_of_a_newer_program_is_refused(tmp_path):
-    path = tmp_path / "journal.db"
-    newer = sqlite3.connect(path)
-    newer.execute("PRAGMA user_version = 99")
-    newer.close()
-    with pytest.raises(JournalError, match="version 99"):
-        await Journal.open(path)
-
-
-async def test_a_file_that_is_no_journal_is_refused(tmp_path):
-    path = tmp_path / "journal.db"
-    path.write_text("no database, but long enough to be taken for one " * 100)
-    with pytest.raises(JournalError, match="not a database"):
-        await Journal.open(path)
 
 
 async def test_a_place_that_does_not_exist_is_refused(tmp_path):
