@@ -46,7 +46,7 @@ class LogFormat(StrEnum):
     """How a line looks."""
 
     AUTO = "auto"
-    """Text on a terminal, JSON elsewhere."""
+    """Text on a terminal, fields in systemd's journal, JSON elsewhere."""
     JSON = "json"
     TEXT = "text"
 
@@ -57,4 +57,4 @@ class LogSection(Section):
     level: LogLevel = LogLevel.INFO
     """`debug`, `info`, `warning` or `error`."""
     format: LogFormat = LogFormat.AUTO
-    """`auto`: text on a terminal, JSON elsewhere; `json`; `text`."""
+    """`auto`: text on a terminal, fields in systemd's journal, JSON elsewhere; `json`; `text`."""

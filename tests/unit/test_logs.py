@@ -4,7 +4,9 @@ import io
 import json
 import logging
 import os
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -88,11 +90,11 @@ def test_text_in_a_file_has_no_colours() -> None:
     assert "\x1b" not in out.getvalue()
 
 
-def test_the_journal_gets_priorities(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_in_the_journal_has_its_priorities(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (tmp_path / "journal").open("w+") as out:
         status = os.fstat(out.fileno())
         monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
-        logs.configure(stream=out)
+        logs.configure(log_format="json", stream=out)
         structlog.get_logger().error("host lost", host="node1")
         structlog.get_logger().info("host back", host="node1")
         out.seek(0)
@@ -106,3 +108,30 @@ def test_another_stream_than_the_journals_gets_none(tmp_path) -> None:
         assert not logs.goes_to_journal(out, {"JOURNAL_STREAM": "8:12345"})
         assert not logs.goes_to_journal(out, {})
     assert not logs.goes_to_journal(io.StringIO(), {"JOURNAL_STREAM": "8:12345"})
+
+
+def test_the_journal_gets_entries_with_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal, (tmp_path / "stderr").open("w") as out:
+        journal.bind(str(path))
+        journal.settimeout(5)
+        status = os.fstat(out.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        logs.configure(stream=out, journal=path)
+        with structlog.contextvars.bound_contextvars(cycle="c17"):
+            structlog.get_logger("scheduler.daemon").info("moved", vm="web1", seconds=8.5)
+            logging.getLogger("aiohttp").error("odd", exc_info=ValueError("no such host"), extra={"peer": "alice"})
+        entry, failed = (journal.recv(4096) for _ in range(2))
+    logging.getLogger().handlers[0].close()
+    assert set(entry.decode().splitlines()) == {
+        "MESSAGE=moved vm='web1' seconds=8.5",
+        "PRIORITY=6",
+        "LOGGER=scheduler.daemon",
+        "VIRT_SCHEDULER_VM=web1",
+        "VIRT_SCHEDULER_SECONDS=8.5",
+        "VIRT_SCHEDULER_CYCLE=c17",
+        "SYSLOG_IDENTIFIER=virt-scheduler",
+    }
+    assert b"odd peer='alice'\nValueError: no such host\n" in failed
+    assert b"PRIORITY=3\n" in failed
+    assert b"VIRT_SCHEDULER_CYCLE=c17\n" in failed
