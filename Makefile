@@ -3,11 +3,17 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+# What is installed runs under a user of its own, who may not read the Python of anybody's home.
+SYSTEM_PYTHON ?= /usr/bin/python3
+PREFIX ?= /usr/local
+DESTDIR ?=
+BUILDER := .build/builder
+WHEELS := .build/wheels
 # The lab builds namespaces and mounts; what it compiles as root must not stay behind in the checkout.
 AS_ROOT := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo env PYTHONDONTWRITEBYTECODE=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv packages test check bench demo lab-up lab-down clean
+.PHONY: help venv packages test check bench demo lab-up lab-down wheels install uninstall deb clean
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -17,7 +23,7 @@ demo: $(READY) ## A real cluster of three libvirt hosts on this machine, schedul
 	@$(if $(AS_ROOT),echo "The lab needs root: going on through sudo.",:)
 	@$(AS_ROOT) $(VENV)/bin/python -m scheduler.lab.demo
 
-test: $(READY) ## All tests; without root all but those on the lab.
+test: $(READY) $(WHEELS)/.ready ## All tests; without root all but those on the lab.
 	@$(if $(AS_ROOT),scripts/packages test || true,scripts/packages lab test)
 	@$(VENV)/bin/pytest
 
@@ -38,6 +44,17 @@ lab-up: $(READY) ## The lab's cluster, to try things on; prints the path of its 
 lab-down: $(READY) ## Takes it down.
 	@$(AS_ROOT) $(VENV)/bin/virt-scheduler lab down
 
+wheels: $(WHEELS)/.ready ## Only all that will be installed, as wheels: the one step that needs the network.
+
+install: $(WHEELS)/.ready ## Venv, unit, user, config, manual, completions below DESTDIR and PREFIX (/usr/local).
+	@DESTDIR='$(DESTDIR)' scripts/install $(PREFIX) $(BUILDER) $(WHEELS)
+
+uninstall: ## Takes them away again; config, state and user stay.
+	@DESTDIR='$(DESTDIR)' scripts/install $(PREFIX) --remove
+
+deb: $(WHEELS)/.ready ## A Debian package of it in .build/deb.
+	@scripts/deb $(BUILDER) $(WHEELS) .build/deb
+
 venv: $(READY) ## Only the virtual environment .venv, with the command in it.
 
 packages: ## Only the Debian packages.
@@ -55,4 +72,18 @@ $(READY): pyproject.toml setup.py scheduler/planner/kernel.pyx
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/pip install --quiet --upgrade 'pip>=25.1'
 	@$(VENV)/bin/pip install --quiet --editable . --group test --group check
+	@touch $@
+
+$(WHEELS)/.dependencies: pyproject.toml setup.py
+	@scripts/packages build
+	@echo "Building wheels in $(WHEELS)"
+	@rm -rf $(BUILDER) $(WHEELS)
+	@$(SYSTEM_PYTHON) -m venv $(BUILDER)
+	@$(BUILDER)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' > $(BUILDER)/requires
+	@$(BUILDER)/bin/pip wheel --quiet --wheel-dir $(WHEELS) --requirement $(BUILDER)/requires .
+	@touch $@
+
+$(WHEELS)/.ready: $(WHEELS)/.dependencies $(shell find scheduler -name '*.py*')
+	@rm -rf build $(WHEELS)/virt_scheduler-*.whl
+	@$(BUILDER)/bin/pip wheel --quiet --no-index --find-links $(WHEELS) --no-deps --wheel-dir $(WHEELS) .
 	@touch $@

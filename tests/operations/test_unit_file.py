@@ -27,8 +27,8 @@ def test_systemd_has_nothing_to_say_about_the_unit(tmp_path: Path) -> None:
     command.write_text("#!/bin/sh\n")
     command.chmod(0o755)
     unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text().replace("/opt/virt-scheduler/bin/virt-scheduler", str(command)))
-    verified = run("systemd-analyze", "verify", unit)
+    unit.write_text(UNIT.read_text().replace("/usr/bin/virt-scheduler", str(command)))
+    verified = run("systemd-analyze", "verify", "--man=no", unit)
     assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
 
 
@@ -41,7 +41,7 @@ def test_the_unit_exposes_little() -> None:
 
 def test_the_unit_reloads_restarts_and_is_watched() -> None:
     lines = UNIT.read_text().splitlines()
-    for wanted in ("Type=notify", "WatchdogSec=30", "ExecReload=/bin/kill -HUP $MAINPID", "Restart=on-failure"):
+    for wanted in ("Type=notify", "WatchdogSec=30", "ExecReload=/usr/bin/virt-scheduler reload", "Restart=on-failure"):
         assert wanted in lines
 
 
