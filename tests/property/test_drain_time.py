@@ -70,7 +70,7 @@ def test_a_drain_with_room_takes_little_longer_than_the_best_there_is(seed: int)
     made = plan(snapshot, SETTINGS, clock=lambda: 0.0, drain=drained)
     assert made.unmoved == ()
     best = shortest(snapshot)
-    assert best - 1e-6 <= made.total_seconds <= 1.1 * best
+    assert best - 1e-6 <= made.total_seconds <= 1.25 * best
     load = Load(View(snapshot), SETTINGS)
     load.view.up = np.array([host.name not in drained for host in snapshot.hosts])
     assert least_seconds(load, {n: predict(one, SETTINGS).seconds for n, one in enumerate(snapshot.vms)}) <= best + 1e-6
