@@ -1,7 +1,7 @@
 """The cycle: judge, plan, pass the gate, act or recommend, and say in one sentence what was done or why nothing was."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import structlog
@@ -155,12 +155,13 @@ class Cycle:
         self._observer.forget_gone()
         asked = await self._autostart.look(self._view.snapshot(), cycle, self.settings.mode_of)
         snapshot, found = await self._planning.balance(self.settings.planner, self._observer.changed)
-        outcome = await self._pass_gate(cycle, snapshot, found)
+        outcome = self._leave(snapshot, found)
+        await self._pass_gate(cycle, snapshot, await self._unasked(snapshot, found), outcome)
         await self._recommend(cycle, wall, outcome.recommended)
         return account(cycle, wall, asked, found, outcome)
 
-    async def _pass_gate(self, cycle: str, snapshot: Snapshot, found: Plan) -> Outcome:
-        """Begin what may be begun. Only the first batch: the next is planned anew, on what is true by then."""
+    def _leave(self, snapshot: Snapshot, found: Plan) -> Outcome:
+        """Sort out what is not begun without a person: what is only watched, recommended, or was turned down."""
         outcome = Outcome()
         vms = {vm.uuid: vm for vm in snapshot.vms}
         for step in found.steps:
@@ -172,28 +173,49 @@ class Cycle:
                     outcome.held.append((step, (refusal,)))
                 else:
                     outcome.recommended.append(step)
-            elif step.batch == 1:
-                trigger = trigger_of(step)
-                reasons = self._partial_data(trigger) or self._gate.admit(
-                    step.uuid, step.source, step.destination, trigger, vms_total=len(snapshot.vms)
-                )
-                if reasons:
-                    outcome.held.append((step, reasons))
-                    continue
-                await self._migrations.request(
-                    MigrationRequest(
-                        vm=step.vm,
-                        uuid=step.uuid,
-                        source=step.source,
-                        destination=step.destination,
-                        trigger=trigger,
-                        reason=step.reason,
-                        cycle=cycle,
-                        predicted_seconds=step.predicted_seconds,
-                    )
-                )
-                outcome.begun.append(step)
         return outcome
+
+    async def _unasked(self, snapshot: Snapshot, found: Plan) -> list[Step]:
+        """What may begin without a person. Only a first batch: the next is planned anew, on what is true by then.
+
+        Where that waits behind moves that need approval, or are only watched, it is that of a plan which does without
+        them: nobody may ever approve.
+        """
+        automatic = {vm.uuid for vm in snapshot.vms if self.settings.mode_of(vm) is Mode.AUTO}
+        begin = [step for step in found.steps if step.batch == 1 and step.uuid in automatic]
+        if begin or not found.steps or not automatic or all(step.uuid in automatic for step in found.steps):
+            return begin
+        blocker = "it moves only when a person says so"
+        vms = tuple(
+            vm if vm.uuid in automatic else replace(vm, movable=False, blockers=(*vm.blockers, blocker))
+            for vm in snapshot.vms
+        )
+        alone = await self._planning.of(replace(snapshot, vms=vms), self.settings.planner)
+        return [step for step in alone.steps if step.batch == 1]
+
+    async def _pass_gate(self, cycle: str, snapshot: Snapshot, steps: list[Step], outcome: Outcome) -> None:
+        """Begin what may be begun of `steps`."""
+        for step in steps:
+            trigger = trigger_of(step)
+            reasons = self._partial_data(trigger) or self._gate.admit(
+                step.uuid, step.source, step.destination, trigger, vms_total=len(snapshot.vms)
+            )
+            if reasons:
+                outcome.held.append((step, reasons))
+                continue
+            await self._migrations.request(
+                MigrationRequest(
+                    vm=step.vm,
+                    uuid=step.uuid,
+                    source=step.source,
+                    destination=step.destination,
+                    trigger=trigger,
+                    reason=step.reason,
+                    cycle=cycle,
+                    predicted_seconds=step.predicted_seconds,
+                )
+            )
+            outcome.begun.append(step)
 
     def _partial_data(self, trigger: Trigger) -> tuple[Reason, ...]:
         """Just after a host was lost nothing is balanced: it may be back in a moment, or be the first of many."""

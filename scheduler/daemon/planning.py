@@ -61,6 +61,10 @@ class Planning:
             changed.set()
         return found
 
+    async def of(self, snapshot: Snapshot, settings: PlannerSettings) -> Plan:
+        """A plan for a picture of the caller's own."""
+        return await self._run(snapshot, settings)
+
     async def drain(self, settings: PlannerSettings, hosts: Collection[str]) -> Plan:
         """A plan that empties `hosts`. Its steps are checked one by one before they run, so its age does not matter."""
         return await self._run(self._look(), settings, hosts)

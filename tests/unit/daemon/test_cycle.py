@@ -59,6 +59,18 @@ async def test_every_vm_has_its_own_mode(house: House):
     assert [vm for vm, *_ in await house.ways()] == ["db1"]
 
 
+@pytest.mark.parametrize("asked", ["db1", "db2", "db3"])
+async def test_moves_that_wait_for_approval_do_not_stop_others(house: House, asked: str):
+    names = ["db1", "db2", "db3"]
+    for name in names:
+        house.vm(name, "node1")
+    await house.start(AUTO + WARM + PINNED + f'[[modes]]\nvm = "{asked}"\nmode = "recommend"\n')
+    for _ in names:
+        await house.cycle()
+        await house.clock.advance(60)
+    assert sorted(vm for vm, *_ in await house.ways()) == [name for name in names if name != asked]
+
+
 async def test_recommendations_are_kept_while_they_hold_and_then_expire(house: House):
     uuid = house.vm("db1", "node1")
     daemon = await house.start('mode = "recommend"\n' + PINNED)
