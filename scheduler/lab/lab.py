@@ -235,14 +235,20 @@ class Lab:
         """Change what a running guest does: cores each vCPU wants, MiB written per second; None leaves it.
 
         Raises:
-            LabError: the guest does not answer.
+            LabError: the guest does not take it within 10 s.
         """
         words = [f"{word}={value:g}" for word, value in (("cpu", cpu), ("dirty", dirty)) if value is not None]
         order = " ".join(words)
         address = guest_address(self.spec.network, guest)
         command = network.inside(self._switch, "busybox", "nc", "-w", "5", address, str(LOAD_PORT))
-        if run(command, stdin=f"{order}\n").strip() != f"ok {order}":
-            raise LabError(f"{guest} did not take the order {order!r}")
+
+        def taken() -> bool:
+            try:
+                return run(command, stdin=f"{order}\n").strip() == f"ok {order}"
+            except LabError:
+                return False  # a guest answers ping a moment before it listens
+
+        wait_until(taken, f"{guest} takes the order {order!r}", timeout_seconds=10)
 
     def inject_load(self, host: str, *, cpu_cores: float = 0.0, memory_mib: int = 0) -> None:
         """Let `host` report load beside its guests'; the next call replaces it, without arguments it ends.
