@@ -133,10 +133,11 @@ def _show_verdicts(answer: Record) -> None:
 
 
 @click.command()
+@click.option("--cycle", help="What this cycle decided on, instead of this moment; see decisions.")
 @live
-def snapshot(session: Session) -> None:
-    """Print the whole cluster at this moment as JSON, as plan, place and apply take it."""
-    print_json(session.api.get("/v1/snapshot"))
+def snapshot(session: Session, cycle: str | None) -> None:
+    """Print the whole cluster as JSON, as plan, place and apply take it; plan then does as the daemon did."""
+    print_json(session.api.get("/v1/snapshot" if cycle is None else at("decisions", cycle, "snapshot")))
 
 
 @click.command()

@@ -75,21 +75,26 @@ def plan(  # noqa: PLR0913 - an argument an option
     drain: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Plan moves for a snapshot: which VM goes where, in which order, and why."""
+    """Plan moves for a snapshot: which VM goes where, in which order, and why.
+
+    What is not told is as the snapshot has it: one of a daemon has its settings, one of a drain the drained hosts.
+    """
     from ..planner import balance
 
-    settings = PlannerSettings(max_moves=max_moves, max_gib=max_gib)
-    if objective is not None:
-        settings = replace(settings, objective=Objective(objective))
-    if weights is not None:
-        settings = replace(settings, weights=_weights(weights))
-    if time_limit is not None:
-        settings = replace(settings, time_limit_seconds=time_limit)
+    told: dict[str, Any] = {
+        "objective": None if objective is None else Objective(objective),
+        "max_moves": max_moves,
+        "max_gib": max_gib,
+        "weights": None if weights is None else _weights(weights),
+        "time_limit_seconds": time_limit,
+    }
     snapshot = _read_snapshot(snapshot_path)
+    settings = replace(_settings(snapshot), **{name: value for name, value in told.items() if value is not None})
     names = [host.name for host in snapshot.hosts]
     for host in drain:
         if host not in names:
             raise BadInputError(f"--drain: {host!r} is not among the hosts: {', '.join(names)}")
+    drain = drain or snapshot.drain or ()
     made = balance.plan(snapshot, settings, clock=time.monotonic, drain=drain)
     if as_json:
         _print_json(made.as_dict())
@@ -139,7 +144,7 @@ def capacity(context: click.Context, *, snapshot_path: Path, vm_path: Path, as_j
     snapshot, vms = _read_snapshot(snapshot_path), _read_vms(vm_path)
     if len(vms) != 1:
         raise BadInputError(f"{vm_path}: holds {len(vms)} VMs, allowed is 1")
-    found = capacity_of(snapshot, vms[0], PlannerSettings())
+    found = capacity_of(snapshot, vms[0], _settings(snapshot))
     if as_json:
         _print_json(found.as_dict())
     else:
@@ -171,7 +176,7 @@ def place_offline(
     snapshot = _read_snapshot(snapshot_path)
     vms = [vm for path in vm_paths for vm in _read_vms(path)]
     _refuse_unusable(snapshot, vms)
-    placements = place(snapshot, vms, settings or PlannerSettings())
+    placements = place(snapshot, vms, settings or _settings(snapshot))
     if as_json:
         shown = [placement.as_dict() for placement in placements]
         _print_json(shown[0] if len(shown) == 1 else shown)
@@ -200,7 +205,7 @@ def explained(snapshot_path: Path, name: str, host: str | None) -> dict[str, Any
             "reasons": [reason.as_dict() for reason in one.reasons],
             "changes": [change.as_dict() for change in one.changes],
         }
-        for one in verdicts(snapshot, vm, PlannerSettings(), host)
+        for one in verdicts(snapshot, vm, _settings(snapshot), host)
     ]
     return {"vm": vm.name, "host": vm.host, "verdicts": told}
 
@@ -230,6 +235,11 @@ def _read_snapshot(path: Path) -> "Snapshot":
         return load_snapshot(_read(path), str(path))
     except SnapshotError as error:
         raise BadInputError(str(error)) from None
+
+
+def _settings(snapshot: "Snapshot") -> PlannerSettings:
+    """What the daemon plans by that the snapshot is of; the defaults for one of another tool."""
+    return snapshot.settings or PlannerSettings()
 
 
 def _read_vms(path: Path) -> tuple["Vm", ...]:

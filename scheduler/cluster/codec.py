@@ -4,7 +4,7 @@ Whatever cannot be a cluster is refused with the JSON path of the first mistake,
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -14,12 +14,16 @@ from typing import Any, Final, TypeVar, cast, get_type_hints
 from . import reading
 from .model import Host, HostState, Snapshot, Vm
 from .rules import PRIORITY_WEIGHTS, AntiAffinity, Priority, Rules
+from .settings import PlannerSettings
 
 _T = TypeVar("_T")
+_Numbered = Host | Vm | AntiAffinity | Priority | PlannerSettings
 
 _MOST: Final = 10**12
 """No figure of a cluster is larger, in any unit; sums of such still fit 64 bits."""
-_AT_LEAST_ONE: Final = frozenset({"cpus", "memory_mib", "vcpus", "max_per_host", "version"})
+_AT_LEAST_ONE: Final = frozenset(
+    {"cpus", "memory_mib", "vcpus", "max_per_host", "version", "max_inbound", "max_outbound", "bandwidth_mib_per_s"}
+)
 
 
 class SnapshotError(ValueError):
@@ -136,6 +140,8 @@ def _problems(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         if vm.active and vm.host is None:
             yield f"vms[{place}].host", f"is missing, and a {vm.state.value} VM is on a host"
     yield from _rule_problems(snapshot.rules)
+    yield from _drain_problems(snapshot.drain or (), known)
+    yield from _settings_problems(snapshot.settings or PlannerSettings())
 
 
 def _never_seen(host: Host) -> bool:
@@ -156,6 +162,24 @@ def _rule_problems(rules: Rules) -> Iterator[tuple[str, str]]:
         yield from _number_problems(priority, f"rules.priorities[{place}]")
 
 
+def _drain_problems(drain: Sequence[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
+    for place, name in enumerate(drain):
+        if name not in known:
+            yield f"drain[{place}]", f"{name!r} is not among the hosts"
+
+
+def _settings_problems(settings: PlannerSettings) -> Iterator[tuple[str, str]]:
+    yield from _number_problems(settings, "settings")
+    known = PlannerSettings().weights
+    for name, weight in settings.weights.items():
+        if name not in known:
+            yield f"settings.weights.{name}", f"is unknown, allowed are {', '.join(known)}"
+        elif not 0 <= weight <= _MOST:
+            yield f"settings.weights.{name}", f"is {weight}, allowed is 0 or more"
+    if missing := [name for name in known if name not in settings.weights]:
+        yield "settings.weights", f"lacks {', '.join(missing)}"
+
+
 def _duplicates(owner: str, key: str, values: list[str]) -> Iterator[tuple[str, str]]:
     first: dict[str, int] = {}
     for place, value in enumerate(values):
@@ -163,7 +187,7 @@ def _duplicates(owner: str, key: str, values: list[str]) -> Iterator[tuple[str, 
             yield f"{owner}[{place}].{key}", f"{value!r} is that of {owner}[{first[value]}] too, and must be its own"
 
 
-def _number_problems(item: Host | Vm | AntiAffinity | Priority, path: str) -> Iterator[tuple[str, str]]:
+def _number_problems(item: _Numbered, path: str) -> Iterator[tuple[str, str]]:
     for name, least, most in _numbers(cast("Any", type(item))):
         value = getattr(item, name)
         if value is not None and not least <= value <= most:

@@ -12,10 +12,9 @@ from itertools import takewhile
 from math import ceil, inf
 
 from .observation import DomainObservation, HostObservation
+from .settings import WINDOW_S
 
 NANOSECONDS_PER_SECOND = 1e9
-WINDOW_S = 900.0
-"""Over what time a high percentile is taken, and so for how long it remembers one burst."""
 MINIMUM_SPACING_S = 0.8
 """Two looks that are closer give a rate that is mostly noise; the later one is passed over."""
 

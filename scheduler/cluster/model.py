@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from .rules import Rules, selected_by_any
+from .settings import PlannerSettings
 from .versions import Versions
 
 
@@ -140,6 +141,10 @@ class Snapshot:
     vms: tuple[Vm, ...]
     rules: Rules = field(default_factory=Rules)
     version: int = 1
+    settings: PlannerSettings | None = None
+    """What plans go by. None: the defaults."""
+    drain: tuple[str, ...] | None = None
+    """Hosts that were being emptied by the plan that was made of it. None: it was no drain."""
 
     def host(self, name: str) -> Host:
         """The host of that name; KeyError when there is none."""

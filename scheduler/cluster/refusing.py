@@ -11,13 +11,14 @@ from pydantic_core import ErrorDetails, from_json, to_json
 
 from .model import Host, Snapshot, Vm
 from .rules import Affinity, AntiAffinity, Pin, Priority, Rules
+from .settings import PlannerSettings
 
 _T = TypeVar("_T")
 
 _READ_STRICTLY: Final = with_config(
     ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 )
-_KINDS: Final = (Host, Vm, Pin, AntiAffinity, Affinity, Priority, Rules, Snapshot)
+_KINDS: Final = (Host, Vm, Pin, AntiAffinity, Affinity, Priority, Rules, PlannerSettings, Snapshot)
 for _kind in _KINDS:
     _READ_STRICTLY(_kind)
 # How a kind's fields are reached: the part of the JSON path that stands before the field's name.
@@ -29,6 +30,7 @@ _KIND_AT: Final[Mapping[str, type]] = {
     "affinity": Affinity,
     "priorities": Priority,
     "rules": Rules,
+    "settings": PlannerSettings,
 }
 # Told first: a misspelt field is also a missing one, and its own name says more.
 _MISSPELT: Final = frozenset({"unexpected_keyword_argument", "extra_forbidden"})

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ..operations.settings import Retention
-from .quantities import Duration, SizeMib
+from .quantities import Count, Duration, SizeMib
 from .section import Listen, Section, address_of
 
 _RETENTION = Retention()
@@ -19,6 +19,10 @@ class HistorySection(Section):
     """Records of what has ended that are older go."""
     max_size_mib: Annotated[SizeMib, Field(ge=1)] = _RETENTION.max_size_mib
     """Of all records together; the oldest go first."""
+    snapshots: Count = _RETENTION.snapshots
+    """How many snapshots of cycles that acted are kept; the oldest go first."""
+    snapshots_max_size_mib: Annotated[SizeMib, Field(ge=1)] = _RETENTION.snapshots_max_size_mib
+    """Of all of them together, compressed."""
 
 
 class MetricsSection(Section):

@@ -154,11 +154,11 @@ class Cycle:
             return _plain(cycle, wall, "quiet", "waiting to hear of every host")
         self._observer.forget_gone()
         asked = await self._autostart.look(self._view.snapshot(), cycle, self.settings.mode_of)
-        snapshot, found = await self._planning.balance(self.settings.planner, self._observer.changed)
-        outcome = self._leave(snapshot, found)
-        await self._pass_gate(cycle, snapshot, await self._unasked(snapshot, found), outcome)
+        snapshot, made = await self._planning.balance(self.settings.planner, self._observer.changed)
+        outcome = self._leave(snapshot, made.plan)
+        await self._pass_gate(cycle, snapshot, await self._unasked(snapshot, made.plan), outcome)
         await self._recommend(cycle, wall, outcome.recommended)
-        return account(cycle, wall, asked, found, outcome)
+        return replace(account(cycle, wall, asked, made.plan, outcome), basis=made.basis)
 
     def _leave(self, snapshot: Snapshot, found: Plan) -> Outcome:
         """Sort out what is not begun without a person: what is only watched, recommended, or was turned down."""
@@ -251,12 +251,13 @@ class Cycle:
             )
 
     async def _tell(self, found: Account, seconds: float, *, ok: bool) -> None:
-        news = found.gist != self._told
+        # What is done has to be found by its cycle, though the last one did the same.
+        news = found.gist != self._told or found.decision.kind == "plan"
         self.last, self._told = found.decision, found.gist
         self._herald.cycle(found.decision, seconds, unmoved=found.unmoved, ok=ok, news=news)
         try:
             if news:
-                await self._journal.add_decision(found.decision)
+                await self._journal.add_decision(found.decision, found.basis if found.acted else None)
             await self._journal.tidy(self._clock.wall())
         except JournalError as error:
             log.warning("a decision is not journalled", error=str(error))

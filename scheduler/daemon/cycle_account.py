@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..cluster.model import Snapshot
 from ..cluster.reason import Reason
 from ..operations.history import texts
 from ..operations.records import Decision
@@ -33,6 +34,13 @@ class Account:
     gist: object
     unmoved: tuple[Unmoved, ...] = ()
     """VMs that should leave their host and do not: the plan found no place, or the gate held the step back."""
+    basis: Snapshot | None = None
+    """What the plan was made of; None without a plan."""
+
+    @property
+    def acted(self) -> bool:
+        """Whether something came of it: a move or a start, or the word that there should be one."""
+        return self.decision.kind in {"plan", "recommend", "observe"}
 
 
 def account(cycle: str, wall: float, asked: Asked, found: Plan, outcome: Outcome) -> Account:

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Final, Protocol
 
 from ..cluster.model import Snapshot
 from ..operations.clock import Clock
 from ..operations.worker import Worker
 from ..planner.balance import plan
-from ..planner.plan import Plan
+from ..planner.plan import Plan, Planned
 from ..planner.recheck import recheck
 from ..planner.settings import PlannerSettings
 from ..planner.standing import Standing, standing
@@ -48,8 +49,8 @@ class Planning:
         """Whether something is being worked out in the worker thread."""
         return self._worker.busy
 
-    async def balance(self, settings: PlannerSettings, changed: asyncio.Event) -> tuple[Snapshot, Plan]:
-        """A plan, and the picture that it holds for. It is begun anew when `changed` is set meanwhile.
+    async def balance(self, settings: PlannerSettings, changed: asyncio.Event) -> tuple[Snapshot, Planned]:
+        """A plan, and before it the picture that it holds for. It is begun anew when `changed` is set meanwhile.
 
         `changed` is then set again at the end: planning has looked anew, the others in the cycle have not.
         """
@@ -63,9 +64,9 @@ class Planning:
 
     async def of(self, snapshot: Snapshot, settings: PlannerSettings) -> Plan:
         """A plan for a picture of the caller's own."""
-        return await self._run(snapshot, settings)
+        return (await self._run(snapshot, settings)).plan
 
-    async def drain(self, settings: PlannerSettings, hosts: Collection[str]) -> Plan:
+    async def drain(self, settings: PlannerSettings, hosts: Collection[str]) -> Planned:
         """A plan that empties `hosts`. Its steps are checked one by one before they run, so its age does not matter."""
         return await self._run(self._look(), settings, hosts)
 
@@ -80,7 +81,7 @@ class Planning:
 
     async def _unless(
         self, changed: asyncio.Event, settings: PlannerSettings, *, called_off: int
-    ) -> tuple[Snapshot, Plan] | None:
+    ) -> tuple[Snapshot, Planned] | None:
         if called_off == MAX_RESTARTS:
             return await self._checked(settings)
         making = asyncio.ensure_future(self._checked(settings))
@@ -93,18 +94,20 @@ class Planning:
             making.cancel()
             await asyncio.gather(change, making, return_exceptions=True)
 
-    async def _checked(self, settings: PlannerSettings) -> tuple[Snapshot, Plan]:
+    async def _checked(self, settings: PlannerSettings) -> tuple[Snapshot, Planned]:
         """A plan on the picture of now, or, when that took long, what still holds of it on the newest picture."""
         began_s, snapshot = self._clock.monotonic(), self._look()
         found = await self._run(snapshot, settings)
         if self._clock.monotonic() - began_s <= FRESH_S:
             return snapshot, found
         snapshot = self._look()
-        return snapshot, await self._worker.run(lambda _: recheck(found, snapshot, settings))
+        holds = await self._worker.run(lambda _: recheck(found.plan, snapshot, settings))
+        return snapshot, replace(found, plan=holds)
 
-    async def _run(self, snapshot: Snapshot, settings: PlannerSettings, drain: Collection[str] = ()) -> Plan:
+    async def _run(self, snapshot: Snapshot, settings: PlannerSettings, drain: Collection[str] = ()) -> Planned:
         """Cancelling this calls the planning off, and the worker is free for the next a moment later."""
         clock = self._clock.monotonic
-        return await self._worker.run(
+        plan = await self._worker.run(
             lambda cancelled: self._make(snapshot, settings, clock=clock, drain=drain, cancelled=cancelled)
         )
+        return Planned(plan, replace(snapshot, settings=settings, drain=tuple(drain) or None))

@@ -22,6 +22,7 @@ from ..operations.placement import Placements
 from ..operations.preflight import preflight
 from ..operations.records import (
     Decision,
+    Doings,
     MigrationRecord,
     MigrationState,
     PlacementRecord,
@@ -143,8 +144,8 @@ class Service:
         ]
 
     def snapshot(self) -> Snapshot:
-        """The cluster, with what is under way."""
-        return self._rooms.view.snapshot()
+        """The cluster, with what is under way, and what plans go by."""
+        return replace(self._rooms.view.snapshot(), settings=self._rooms.configured.planner)
 
     async def verdicts(self, vm: str, host: str | None) -> list[Verdict]:
         """Where the VM may be, best first, then where it may not, why, and what would have to change."""
@@ -294,6 +295,20 @@ class Service:
     async def decisions(self, *, limit: int) -> list[Decision]:
         """The newest first."""
         return await self._rooms.journal.decisions(limit=limit)
+
+    async def decision(self, cycle: str) -> tuple[Decision, Doings]:
+        """What one cycle decided, and what came of it."""
+        found = await self._rooms.journal.decision(cycle)
+        if found is None:
+            raise ControlError("not_found", f"no decision of a cycle {cycle} is kept")
+        return found, await self._rooms.journal.doings(cycle)
+
+    async def decided_on(self, cycle: str) -> str:
+        """The snapshot that a cycle decided on."""
+        found = await self._rooms.journal.snapshot(cycle)
+        if found is None:
+            raise ControlError("not_found", f"no snapshot of a cycle {cycle} is kept: only cycles that acted have one")
+        return found
 
     async def recommendations(self) -> list[Recommendation]:
         """Those that wait for a person, oldest first."""

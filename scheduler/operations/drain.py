@@ -3,22 +3,23 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import structlog
 
 from ..cluster.model import HostState, Snapshot
-from ..planner.plan import Plan, Step, Unmoved
+from ..planner.plan import Plan, Planned, Step, Unmoved
 from .context import Context
-from .journal import HostFlag
+from .journal import HostFlag, JournalError
 from .migration import MigrationRequest, Migrations
-from .records import MigrationState, Trigger
+from .records import Decision, MigrationState, Trigger
 
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 15.0
 """When nothing can leave now: how long until it is tried again."""
 
-Evacuate = Callable[[Collection[str]], Awaitable[Plan]]
+Evacuate = Callable[[Collection[str]], Awaitable[Planned]]
 """Plans the departure of all VMs from hosts, as things are now."""
 
 
@@ -66,7 +67,7 @@ class Drains:
 
     async def plan(self, host: str) -> Plan:
         """What a drain would do now."""
-        return await self._evacuate((host,))
+        return (await self._evacuate((host,))).plan
 
     async def cordon(self, host: str, *, requested_by: str = "") -> None:
         """Nothing moves to the host or starts on it any more. A drain under way goes on."""
@@ -155,7 +156,9 @@ class Drains:
             return
         draining = {host, *(name for name, flag in self._flags.items() if flag.draining)}
         known = {one.name for one in self._context.view.snapshot().hosts}
-        plan = await self._evacuate(sorted(draining & known))
+        made = await self._evacuate(sorted(draining & known))
+        plan, at, begun = made.plan, self._context.clock.wall(), False
+        cycle = f"{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%S}-drain-{host}"
         held: list[Unmoved] = []
         for step in plan.steps:
             if step.batch > 1 or step.source in draining - {host} or self._context.gate.busy(step.uuid):
@@ -167,9 +170,20 @@ class Drains:
             if reasons:
                 held.append(Unmoved(vm=step.vm, host=step.source, reasons=reasons))
             else:
-                await self._migrations.request(self._wanted(step, host))
+                await self._migrations.request(self._wanted(step, host, cycle))
+                begun = True
         self._unmoved[host] = (*(one for one in plan.unmoved if one.host == host), *held)
         self._ends_at[host] = self._expected_end(host, plan)
+        if begun:
+            await self._note(cycle, at, made)
+
+    async def _note(self, cycle: str, at: float, made: Planned) -> None:
+        plan = made.plan
+        decision = Decision(cycle=cycle, at=at, sentence=plan.summary, kind="plan", plan=plan.as_dict())
+        try:
+            await self._context.journal.add_decision(decision, made.basis)
+        except JournalError as error:
+            log.warning("a decision is not journalled", error=str(error))
 
     def _expected_end(self, host: str, plan: Plan) -> float:
         """When the plan is carried out and what left before it has arrived, if all goes on as predicted."""
@@ -183,7 +197,7 @@ class Drains:
         self._unmoved.pop(host, None)
         self._ends_at.pop(host, None)
 
-    def _wanted(self, step: Step, host: str) -> MigrationRequest:
+    def _wanted(self, step: Step, host: str, cycle: str) -> MigrationRequest:
         flag = self._flags[host]
         return MigrationRequest(
             vm=step.vm,
@@ -193,6 +207,7 @@ class Drains:
             trigger=Trigger.DRAIN,
             reason=step.reason,
             requested_by=flag.requested_by,
+            cycle=cycle,
             predicted_seconds=step.predicted_seconds,
         )
 

@@ -5,6 +5,7 @@ It owns the file and its tables; records go in and come out as they are in `reco
 
 import asyncio
 import sqlite3
+import zlib
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import aiosqlite
 
+from ..cluster.codec import dump_snapshot
+from ..cluster.model import Snapshot
 from . import journal_rows as rows
 from .history import Move
 from .journal_file import Mended, mend
@@ -19,6 +22,7 @@ from .journal_retention import tidy
 from .journal_schema import bring_up_to_date
 from .records import (
     Decision,
+    Doings,
     MigrationRecord,
     MigrationState,
     PlacementOutcome,
@@ -210,9 +214,41 @@ class Journal:
 
     # Decisions and recommendations
 
-    async def add_decision(self, decision: Decision) -> None:
-        """Journal what a cycle decided."""
+    async def add_decision(self, decision: Decision, basis: Snapshot | None = None) -> None:
+        """Journal what a cycle decided, and the snapshot that it decided on where that is to be kept."""
         await self._add("decisions", decision)
+        if basis is None:
+            return
+        self._pending += 1
+        try:  # that of thousands of VMs takes long enough to hold up everything else
+            packed = await asyncio.to_thread(lambda: zlib.compress(dump_snapshot(basis).encode()))
+        finally:
+            self._pending -= 1
+        row = [decision.cycle, decision.at, packed]
+        await self._write("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)", row)
+
+    async def decision(self, cycle: str) -> Decision | None:
+        """What one cycle decided, where that was news."""
+        found = await self._read("SELECT record FROM decisions WHERE record ->> 'cycle' = ? ORDER BY id DESC", [cycle])
+        return rows.decision(found[0]) if found else None
+
+    async def doings(self, cycle: str) -> Doings:
+        """What came of what a cycle decided."""
+        migrations = await self._read("SELECT * FROM migrations WHERE cycle = ? ORDER BY id", [cycle])
+        of_cycle = "WHERE record ->> 'cycle' = ? ORDER BY id"
+        placements = await self._read(f"SELECT id, record FROM placements {of_cycle}", [cycle])  # noqa: S608
+        recommended = await self._read(f"SELECT * FROM recommendations {of_cycle}", [cycle])  # noqa: S608
+        return Doings(
+            migrations=tuple(map(rows.migration, migrations)),
+            placements=tuple(map(rows.placement, placements)),
+            recommendations=tuple(map(rows.recommendation, recommended)),
+            snapshot_kept=bool(await self._read("SELECT 1 FROM snapshots WHERE cycle = ?", [cycle])),
+        )
+
+    async def snapshot(self, cycle: str) -> str | None:
+        """The JSON of the snapshot that a cycle decided on, where it is still kept."""
+        found = await self._read("SELECT snapshot FROM snapshots WHERE cycle = ?", [cycle])
+        return await asyncio.to_thread(lambda: zlib.decompress(found[0]["snapshot"]).decode()) if found else None
 
     async def decisions(self, *, limit: int) -> list[Decision]:
         """The newest first."""

@@ -32,7 +32,8 @@ _RECORDS: Final = (
 async def tidy(connection: aiosqlite.Connection, retention: Retention, now: float) -> None:
     """Drop what is too old or too much, and give the room back to the file system; `now` in Unix seconds."""
     await _drop_before(connection, now - retention.keep_seconds)
-    while await _used_bytes(connection) > retention.max_size_mib * _MIB:
+    await _bound_snapshots(connection, retention)
+    while await _record_bytes(connection) > retention.max_size_mib * _MIB:
         if not await _drop_oldest(connection):
             break
     await connection.executescript(
@@ -43,6 +44,7 @@ async def tidy(connection: aiosqlite.Connection, retention: Retention, now: floa
 async def _drop_before(connection: aiosqlite.Connection, at: float) -> None:
     for table, time, may_go in _RECORDS:
         await connection.execute(f"DELETE FROM {table} WHERE {time} < ? AND {may_go}", [at])  # noqa: S608
+    await connection.execute("DELETE FROM snapshots WHERE at < ?", [at])
 
 
 async def _drop_oldest(connection: aiosqlite.Connection) -> bool:
@@ -58,9 +60,22 @@ async def _drop_oldest(connection: aiosqlite.Connection) -> bool:
     return True
 
 
-async def _used_bytes(connection: aiosqlite.Connection) -> float:
+async def _bound_snapshots(connection: aiosqlite.Connection, retention: Retention) -> None:
+    """Keep the newest of them, as many as both bounds allow."""
+    within = """
+        SELECT cycle FROM (
+          SELECT cycle, row_number() OVER newest AS count, sum(length(snapshot)) OVER newest AS bytes
+          FROM snapshots WINDOW newest AS (ORDER BY rowid DESC))
+        WHERE count <= ? AND bytes <= ?"""
+    bounds = [retention.snapshots, retention.snapshots_max_size_mib * _MIB]
+    await connection.execute(f"DELETE FROM snapshots WHERE cycle NOT IN ({within})", bounds)  # noqa: S608
+
+
+async def _record_bytes(connection: aiosqlite.Connection) -> float:
+    """What is used of the file, without the snapshots."""
     pages = await _number(connection, "PRAGMA page_count") - await _number(connection, "PRAGMA freelist_count")
-    return pages * await _number(connection, "PRAGMA page_size")
+    snapshots = await _number(connection, "SELECT coalesce(sum(length(snapshot)), 0) FROM snapshots")
+    return pages * await _number(connection, "PRAGMA page_size") - snapshots
 
 
 async def _number(connection: aiosqlite.Connection, query: str) -> float:

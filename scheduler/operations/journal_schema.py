@@ -31,7 +31,13 @@ CREATE TABLE requests (
   id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, record TEXT NOT NULL, outcome TEXT NOT NULL);
 """
 
-STEPS = (_VERSION_1, _VERSION_2)
+_VERSION_3 = """
+CREATE TABLE snapshots (cycle TEXT PRIMARY KEY, at REAL NOT NULL, snapshot BLOB NOT NULL);
+CREATE INDEX decisions_by_cycle ON decisions (record ->> 'cycle');
+CREATE INDEX migrations_by_cycle ON migrations (cycle);
+"""
+
+STEPS = (_VERSION_1, _VERSION_2, _VERSION_3)
 """Step n makes version n + 1 of version n. Steps are only ever added."""
 
 

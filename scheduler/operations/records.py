@@ -183,3 +183,14 @@ class Recommendation:
     at: float
     cycle: str
     state: RecommendationState = RecommendationState.PENDING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doings:
+    """What came of what a cycle decided, each oldest first."""
+
+    migrations: tuple[MigrationRecord, ...] = ()
+    placements: tuple[PlacementRecord, ...] = ()
+    recommendations: tuple[Recommendation, ...] = ()
+    snapshot_kept: bool = False
+    """Whether the snapshot that it decided on can still be had."""

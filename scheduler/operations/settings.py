@@ -55,3 +55,7 @@ class Retention:
     """Records of what has ended that are older go."""
     max_size_mib: int = 64
     """Of all records together."""
+    snapshots: int = 200
+    """Of cycles that acted."""
+    snapshots_max_size_mib: int = 64
+    """Of all of them together, compressed."""

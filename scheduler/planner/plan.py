@@ -108,6 +108,14 @@ class Plan:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan, and the snapshot that it was made of, with settings and drain: of that it can be made again."""
+
+    plan: Plan
+    basis: Snapshot
+
+
 def total_seconds(steps: Iterable[Step]) -> float:
     """How long the steps of a plan are predicted to take; 0 when there are none."""
     return max((step.start_seconds + step.predicted_seconds for step in steps), default=0.0)

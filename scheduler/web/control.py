@@ -7,7 +7,7 @@ from typing import Protocol
 from ..cluster.matrix import Baseline, Matrix
 from ..cluster.model import Snapshot
 from ..cluster.reason import Reason
-from ..operations.records import Decision, MigrationRecord, PlacementRecord, Recommendation, RequestRecord
+from ..operations.records import Decision, Doings, MigrationRecord, PlacementRecord, Recommendation, RequestRecord
 from ..planner.verdict import Verdict
 
 
@@ -136,6 +136,12 @@ class Control(Protocol):
     async def placements(self, *, limit: int) -> list[PlacementRecord]: ...
 
     async def decisions(self, *, limit: int) -> list[Decision]: ...
+
+    async def decision(self, cycle: str) -> tuple[Decision, Doings]:
+        """What one cycle decided, and what came of it."""
+
+    async def decided_on(self, cycle: str) -> str:
+        """The snapshot that a cycle decided on, as JSON."""
 
     async def cordon(self, host: str, *, requested_by: str) -> HostStatus:
         """Nothing moves to it or starts on it any more."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from ..cluster.model import Vm
 from ..cluster.reason import Reason
-from ..operations.records import Decision, MigrationRecord, PlacementRecord, Recommendation, RequestRecord
+from ..operations.records import Decision, Doings, MigrationRecord, PlacementRecord, Recommendation, RequestRecord
 from ..planner.verdict import Verdict
 from .control import HostStatus
 
@@ -166,6 +166,14 @@ class Decisions:
     """What the latest cycles decided."""
 
     decisions: list[Decision]
+
+
+@dataclass(frozen=True, slots=True)
+class CycleRecord:
+    """What one cycle decided, and what came of it."""
+
+    decision: Decision
+    doings: Doings
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from ..operations.records import MigrationRecord, Recommendation
 from .control import ControlError, HostStatus, Status
 from .events import stream
 from .models import (
+    CycleRecord,
     Decisions,
     DrainAnswer,
     DrainRequest,
@@ -179,6 +180,18 @@ async def list_decisions(call: Call, query: Newest) -> Decisions:
     return Decisions(await call.control.decisions(limit=query.limit))
 
 
+@route("GET", "/v1/decisions/{cycle}")
+async def get_decision(call: Call, cycle: Name) -> CycleRecord:
+    """Show what one cycle decided, on what figures, and what came of it."""
+    return CycleRecord(*await call.control.decision(cycle))
+
+
+@route("GET", "/v1/decisions/{cycle}/snapshot", answer=Snapshot)
+async def get_decision_snapshot(call: Call, cycle: Name) -> web.Response:
+    """Show the snapshot that a cycle which acted decided on, as the offline commands read it."""
+    return web.Response(text=await call.control.decided_on(cycle), content_type="application/json")
+
+
 @route("GET", "/v1/requests")
 async def list_requests(call: Call, query: Newest) -> Requests:
     """List calls that changed something, newest first: who asked, for what, and how it ended."""
@@ -246,6 +259,8 @@ ROUTES: tuple[Route, ...] = (
     approve_recommendation,
     dismiss_recommendation,
     list_decisions,
+    get_decision,
+    get_decision_snapshot,
     list_requests,
     follow_events,
     get_snapshot,

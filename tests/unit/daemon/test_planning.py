@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,9 +64,10 @@ async def test_a_newer_event_calls_a_plan_off_and_the_next_is_made_on_what_is_th
     assert planning.busy
     changed.set()
     snapshot, made = await making
+    assert made.basis == replace(snapshot, settings=SETTINGS)
     assert endless.ended == ["called off", "planned"]
     assert snapshot.host("b").state is HostState.MAINTENANCE
-    assert made.steps == ()
+    assert made.plan.steps == ()
     assert changed.is_set(), "the cycle has not looked at what happened"
     assert not planning.busy
     planning.close()
@@ -78,7 +80,7 @@ async def test_events_that_never_cease_do_not_keep_it_from_planning() -> None:
     for _ in range(MAX_RESTARTS + 1):
         assert await asyncio.to_thread(endless.begun.acquire, timeout=60)
         changed.set()
-    assert (await making)[1].steps
+    assert (await making)[1].plan.steps
     assert endless.ended == ["called off"] * MAX_RESTARTS + ["planned"]
     planning.close()
 
@@ -92,7 +94,8 @@ async def test_who_stops_waiting_calls_it_off() -> None:
     await asyncio.gather(making, return_exceptions=True)
     made = await planning.drain(SETTINGS, ["a"])
     assert endless.ended == ["called off", "planned"]
-    assert made.summary.startswith("drain of a")
+    assert made.plan.summary.startswith("drain of a")
+    assert made.basis.drain == ("a",)
     planning.close()
 
 
@@ -108,10 +111,10 @@ async def test_an_old_plan_is_held_against_the_present(seconds: float, *, steps_
 
     planning = Planning(lambda: looks[0], clock, slow)
     snapshot, made = await planning.balance(SETTINGS, asyncio.Event())
-    assert bool(made.steps) == steps_left
+    assert bool(made.plan.steps) == steps_left
     assert (snapshot is looks[0]) == (not steps_left)
     if not steps_left:
-        assert {one.reasons[0].code for one in made.unmoved} >= {"outdated"}
+        assert {one.reasons[0].code for one in made.plan.unmoved} >= {"outdated"}
     planning.close()
 
 

@@ -1,9 +1,17 @@
 """The whole daemon on a simulated cluster: what it does by itself over minutes and hours."""
 
 import asyncio
+import json
+import re
 from itertools import pairwise
+from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
+
+from scheduler.cli.main import main
 from scheduler.operations.records import MigrationState, PlacementOutcome
+from scheduler.web.control import ControlError
 
 from .conftest import AT_ONCE, AUTO, House, definition
 
@@ -266,3 +274,66 @@ async def test_what_is_older_than_history_keep_is_forgotten_also_when_nothing_ha
     await house.clock.advance(90)
     assert await house.migrations() == []
     assert house.cluster.running_on(uuid) == ["node2"]
+
+
+async def replayed(house: House, cycle: str, path: Path) -> tuple[str, str]:
+    """The plan that the daemon's record has of a cycle, and the one that the command makes of its snapshot."""
+    service = house.daemon.service
+    decision, doings = await house.run(service.decision(cycle))
+    assert doings.snapshot_kept
+    path.write_text(await house.run(service.decided_on(cycle)))
+    made = CliRunner().invoke(main, ["plan", "--snapshot", str(path), "--json"])
+    recorded = json.dumps(decision.plan, indent=2, ensure_ascii=False) + "\n"
+    return recorded, re.sub(r'"planning_seconds": [0-9.e-]+', '"planning_seconds": 0.0', made.stdout)
+
+
+@pytest.mark.parametrize(
+    "balance",
+    [
+        "",
+        '[balance]\nobjective = "spread"\nminimum_gain = 0.01\nmax_moves = 2\nweights = { cpu = 0.5, memory = 2.0 }\n',
+        '[balance]\nobjective = "pack"\n',
+    ],
+)
+async def test_the_plan_of_a_cycle_that_acted_is_made_again_from_its_record(house: House, tmp_path: Path, balance: str):
+    """Byte for byte, but for how long the planning took: on the daemon's clock of the test no time at all."""
+    hot_host(house)
+    house.vm("other", "node2", memory_mib=4096, cores=0.5)
+    house.vm("db1", "node3", cores=0.3)
+    daemon = await house.go(AUTO + AT_ONCE + PINNED + balance)
+    await house.clock.advance(600)
+    acted = [one for one in await daemon.service.decisions(limit=100) if one.kind == "plan"]
+    assert acted
+    assert {one.cycle for one in acted} == {one.cycle for one in await house.migrations()}
+    for one in acted:
+        recorded, made = await replayed(house, one.cycle, tmp_path / "snapshot.json")
+        assert made == recorded
+
+
+async def test_the_plans_of_a_drain_are_made_again_from_its_record(house: House, tmp_path: Path):
+    for number in range(4):
+        house.vm(f"web{number}", "node1", memory_mib=2048)
+    daemon = await house.go()
+    await house.run(daemon.service.drain("node1", dry_run=False, requested_by="alice"))
+    await house.clock.advance(120)
+    migrations = await house.migrations()
+    cycles = {one.cycle for one in migrations}
+    assert len(migrations) == 4
+    for cycle in cycles:
+        recorded, made = await replayed(house, cycle, tmp_path / "snapshot.json")
+        assert made == recorded
+        _, doings = await daemon.service.decision(cycle)
+        assert doings.migrations == tuple(one for one in migrations if one.cycle == cycle)
+
+
+async def test_only_cycles_that_acted_keep_their_snapshot(house: House):
+    house.vm("web1", "node1")
+    daemon = await house.go()
+    await house.clock.advance(60)
+    quiet, *_ = await daemon.service.decisions(limit=1)
+    _, doings = await daemon.service.decision(quiet.cycle)
+    assert (quiet.kind, doings.snapshot_kept) == ("quiet", False)
+    with pytest.raises(ControlError, match="only cycles that acted have one"):
+        await daemon.service.decided_on(quiet.cycle)
+    with pytest.raises(ControlError, match="no decision of a cycle c9 is kept"):
+        await daemon.service.decision("c9")

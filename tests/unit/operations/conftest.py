@@ -26,7 +26,7 @@ from scheduler.operations.settings import Limits, MigrationSettings
 from scheduler.operations.worker import Worker
 from scheduler.planner.balance import plan
 from scheduler.planner.placement import check_move
-from scheduler.planner.plan import Plan
+from scheduler.planner.plan import Planned
 from scheduler.planner.settings import PlannerSettings
 from scheduler.simulation.clock import ManualClock
 from scheduler.simulation.cluster import SimulatedCluster
@@ -147,8 +147,9 @@ def _world(clock: ManualClock, cluster: SimulatedCluster, journal: Journal, gate
     migrations = Migrations(context, MigrationSettings())
     placements = Placements(context, PlannerSettings())
 
-    async def evacuate(hosts: Collection[str]) -> Plan:
-        return plan(view.snapshot(), PlannerSettings(), clock=lambda: 0.0, drain=hosts)
+    async def evacuate(hosts: Collection[str]) -> Planned:
+        snapshot = view.snapshot()
+        return Planned(plan(snapshot, PlannerSettings(), clock=lambda: 0.0, drain=hosts), snapshot)
 
     drains = Drains(context, migrations, evacuate)
     view.cordoned = drains.cordoned

@@ -1,15 +1,18 @@
 """What goes into the journal comes out of it, also after a crash."""
 
+import random
 import sqlite3
 from dataclasses import replace
 
 import pytest
 
+from scheduler.cluster.codec import dump_snapshot
 from scheduler.operations.history import Move
 from scheduler.operations.journal import DefinitionMove, HostFlag, Journal, JournalError
 from scheduler.operations.records import (
     Attempt,
     Decision,
+    Doings,
     MigrationRecord,
     MigrationState,
     PlacementOutcome,
@@ -19,6 +22,7 @@ from scheduler.operations.records import (
     Trigger,
 )
 from scheduler.operations.settings import Retention
+from tests.unit.clusters import cluster, host, vm
 
 MIGRATION = MigrationRecord(
     id=0,
@@ -65,6 +69,7 @@ RECOMMENDATION = Recommendation(
     at=4.0,
     cycle="c1",
 )
+SNAPSHOT = cluster([host("a")], [vm("œ", "a")])
 
 
 async def test_migrations_come_back_as_they_were(journal):
@@ -156,6 +161,49 @@ async def test_the_file_never_grows_beyond_its_bound(tmp_path):
     await journal.close()
     assert 0.5 < path.stat().st_size / 2**20 <= 1.1
     assert not path.with_name("journal.db-wal").exists()
+
+
+async def test_a_cycle_is_found_with_what_came_of_it(journal):
+    await journal.add_decision(DECISION)
+    await journal.add_decision(replace(DECISION, cycle="c2", sentence="something"))
+    added = await journal.add_migration(MIGRATION)
+    await journal.add_migration(replace(MIGRATION, cycle="c2"))
+    placed = await journal.add_placement(replace(PLACEMENT, cycle="c1"))
+    recommended = await journal.add_recommendation(RECOMMENDATION)
+    assert await journal.decision("c1") == DECISION
+    assert await journal.decision("c3") is None
+    assert await journal.doings("c1") == Doings(
+        migrations=(added,), placements=(placed,), recommendations=(recommended,)
+    )
+    assert await journal.doings("c3") == Doings()
+
+
+async def test_a_snapshot_that_was_decided_on_comes_back_as_it_was(journal):
+    await journal.add_decision(DECISION, SNAPSHOT)
+    assert await journal.snapshot("c1") == dump_snapshot(SNAPSHOT)
+    assert (await journal.doings("c1")).snapshot_kept
+    assert await journal.snapshot("c2") is None
+
+
+async def test_snapshots_are_a_ring_by_count_by_size_and_by_age(journal):
+    label = random.Random(1).randbytes(300_000).hex()  # 300 kB when it is packed
+    large = cluster([host("a", labels={"noise": label})], [])
+
+    async def kept() -> list[int]:
+        return [number for number in range(12) if await journal.snapshot(f"c{number}")]
+
+    for number in range(12):
+        await journal.add_decision(replace(DECISION, cycle=f"c{number}", at=float(number)), large)
+    for retention, left in (
+        (Retention(snapshots=8, snapshots_max_size_mib=10), list(range(4, 12))),
+        (Retention(snapshots=8, snapshots_max_size_mib=1), [9, 10, 11]),
+        (Retention(keep_seconds=89.5), [11]),
+        (Retention(snapshots=0), []),
+    ):
+        journal.retain(retention)
+        await journal.tidy(100.0)
+        assert await kept() == left
+    assert len(await journal.decisions(limit=99)) == 1  # the others went by their age, not with their snapshots
 
 
 async def test_host_flags_last_until_they_are_cleared(journal):

@@ -64,7 +64,7 @@ async def test_a_journal_of_a_newer_program_is_refused_and_left_as_it_is(tmp_pat
     with pytest.raises(JournalError) as refused:
         await Journal.open(path)
     assert str(refused.value) == (
-        f"{path}: the journal has version 99, this program knows up to 2: install the version that wrote it, "
+        f"{path}: the journal has version 99, this program knows up to 3: install the version that wrote it, "
         "or put back a copy of before"
     )
     assert path.read_bytes()[100:] == before[100:]
@@ -138,7 +138,7 @@ async def test_what_can_be_read_of_a_damaged_file_is_taken_over(crashed):
     assert journal.mended.set_aside == crashed.with_name("journal.db.damaged-1")
     assert journal.mended.taken_over == {
         "migrations": 0, "moves": 40, "placements": 0, "definition_moves": 0, "autostarted": 30, "decisions": 0,
-        "recommendations": 0, "host_flags": 0, "requests": 0,
+        "recommendations": 0, "host_flags": 0, "requests": 0, "snapshots": 0,
     }  # fmt: skip
     assert await journal.moves() == MOVES
     assert len(await journal.autostarted()) == 30

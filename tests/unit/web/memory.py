@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import aiohttp
 
+from scheduler.cluster.codec import dump_snapshot
 from scheduler.cluster.matrix import Baseline, BaselineHost, LeftOut, Matrix, MatrixHost, Pair, Possible
 from scheduler.cluster.model import Host, HostState, Snapshot, Vm, VmState
 from scheduler.cluster.reason import Reason
@@ -16,6 +17,7 @@ from scheduler.cluster.rules import Pin, Rules, selects
 from scheduler.operations.records import (
     Attempt,
     Decision,
+    Doings,
     MigrationRecord,
     MigrationState,
     PlacementOutcome,
@@ -223,6 +225,18 @@ class MemoryControl:
 
     async def decisions(self, *, limit: int) -> list[Decision]:
         return [Decision(cycle="c1", at=100.0, sentence="nothing to do", kind="quiet")][:limit]
+
+    async def decision(self, cycle: str) -> tuple[Decision, Doings]:
+        for decision in await self.decisions(limit=100):
+            if decision.cycle == cycle:
+                migrations = tuple(record for record in self.records if record.cycle == cycle)
+                return decision, Doings(migrations=migrations, snapshot_kept=cycle == "c1")
+        raise ControlError("not_found", f"no decision of a cycle {cycle} is kept")
+
+    async def decided_on(self, cycle: str) -> str:
+        if cycle != "c1":
+            raise ControlError("not_found", f"no snapshot of a cycle {cycle} is kept: only cycles that acted have one")
+        return dump_snapshot(self.cluster)
 
     async def cordon(self, host: str, *, requested_by: str) -> HostStatus:
         return replace(self._host(host), state="maintenance", detail="cordoned")
