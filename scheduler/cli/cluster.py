@@ -130,6 +130,14 @@ def _show_verdicts(answer: Record) -> None:
         remedies = [reason["remedy"] for reason in verdict["reasons"] if reason.get("remedy")]
         if remedies:
             say(f"for {verdict['host']}: {'; '.join(remedies)}")
+    if answer["quarantine"]:
+        say(f"nothing moves it: {answer['quarantine']}")
+    if answer["hold"]:
+        say(f"balancing leaves it alone: {answer['hold']}")
+    asked_for = {verdict["host"] for verdict in answer["verdicts"]}
+    for host, why in answer["not_to"].items():
+        if host in asked_for:
+            say(f"balancing does not move it to {host}: {why}")
 
 
 @click.command()

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from .client import Record
+from .client import Record, at
 from .session import Session, live
 
 _limit = click.option(
@@ -60,17 +60,30 @@ def _why(placement: Record) -> str:
 
 
 @click.command()
+@click.argument("cycle", required=False)
 @_limit
 @live
-def decisions(session: Session, *, limit: int) -> None:
-    """List what the latest cycles decided, and why they did nothing else."""
+def decisions(session: Session, *, cycle: str | None, limit: int) -> None:
+    """List what the latest cycles decided, and why they did nothing else; of one CYCLE all that is known."""
+    if cycle is not None:
+        _show_decision(session, session.api.get(at("decisions", cycle)))
+        return
     answer = session.api.get("/v1/decisions", limit=limit)
     session.show(answer, lambda: _show_decisions(answer["decisions"]))
 
 
-def _show_decisions(found: list[Record]) -> None:
-    from .present import moment, reasons, table
+def _show_decision(session: Session, answer: Record) -> None:
+    from .decision import show
 
+    session.show(answer, lambda: show(answer["decision"], answer["doings"]))
+
+
+def _show_decisions(found: list[Record]) -> None:
+    from .present import moment, reasons, say, table
+
+    if not found:
+        say("nothing has been decided yet")
+        return
     rows: list[tuple[str, ...]] = []
     for each in found:
         rows.append((moment(each["at"]), each["cycle"], each["kind"], each["sentence"]))
@@ -95,9 +108,13 @@ def events(session: Session, *, follow: bool) -> None:
 async def _tell(session: Session, *, follow: bool) -> None:
     from .present import moment
 
+    told = False
     async for notice in session.api.notices(0, quiet_seconds=None if follow else _QUIET_SECONDS):
+        told = True
         if session.as_json:
             click.echo(json.dumps(notice, ensure_ascii=False))
         else:
             click.echo(f"{moment(notice['at'])}  {notice['kind']:<10} {notice['text']}")
         sys.stdout.flush()
+    if not (told or session.as_json):
+        click.echo("nothing has happened since the daemon started")

@@ -207,7 +207,8 @@ def explained(snapshot_path: Path, name: str, host: str | None) -> dict[str, Any
         }
         for one in verdicts(snapshot, vm, _settings(snapshot), host)
     ]
-    return {"vm": vm.name, "host": vm.host, "verdicts": told}
+    left_alone = {"hold": vm.hold, "not_to": dict(vm.not_to), "quarantine": vm.quarantine}
+    return {"vm": vm.name, "host": vm.host, "verdicts": told, **left_alone}
 
 
 def _refuse_unusable(snapshot: "Snapshot", vms: list["Vm"]) -> None:

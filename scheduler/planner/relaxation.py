@@ -20,6 +20,7 @@ from ..filters import (
     machine_type,
     memory,
     networks,
+    older_hypervisor,
     pins,
     registry,
     stale,
@@ -29,6 +30,7 @@ from ..filters.view import Need, View
 
 COST_ORDER: Final = (
     stale.CODE,
+    stale.CODE_DOUBTED,
     pins.CODE,
     anti_affinity.CODE,
     affinity.CODE,
@@ -41,10 +43,10 @@ COST_ORDER: Final = (
     cpu_features.CODE_UNKNOWN,
     cpu_features.CODE,
     domain_type.CODE,
-    "hypervisor_older",
+    older_hypervisor.CODE,
     devices.CODE,
 )
-"""From what is changed most easily to what is hardest to change; a code that is not here is harder still."""
+"""From what is changed most easily to what is hardest to change."""
 
 _Relax = Callable[[View, Need, int], tuple[View, Need, str]]
 
@@ -52,18 +54,13 @@ _Relax = Callable[[View, Need, int], tuple[View, Need, str]]
 def changes(view: View, need: Need, host: int) -> tuple[Reason, ...]:
     """All that has to change before `host` takes `need`, the cheapest first; empty when it does already.
 
-    Each is named after the filter that refuses. After all of them every filter was asked again and allows it; where a
-    filter has nothing that could be changed, its refusal stands in for the change.
+    Each is named after the filter that refuses. After all of them every filter was asked again and allows it.
     """
     found: list[Reason] = []
     for rule in registry.FILTERS:
         while not rule.mask(view, need)[host]:
             refusal = rule.reason(view, need, host)
-            relax = _RELAX.get(rule.CODE)
-            if relax is None:
-                found.append(refusal)
-                break
-            view, need, text = relax(view, need, host)
+            view, need, text = _RELAX[rule.CODE](view, need, host)
             found.append(Reason(refusal.code, text, remedy=refusal.remedy, **refusal.details))
     return tuple(sorted(found, key=lambda change: _rank(change.code)))
 
@@ -76,7 +73,7 @@ def cost(needed: tuple[Reason, ...]) -> tuple[list[int], int]:
 
 
 def _rank(code: str) -> int:
-    return COST_ORDER.index(code) if code in COST_ORDER else len(COST_ORDER)
+    return COST_ORDER.index(code)
 
 
 def _up(view: View, need: Need, host: int) -> tuple[View, Need, str]:
@@ -88,9 +85,10 @@ def _up(view: View, need: Need, host: int) -> tuple[View, Need, str]:
 
 def _fresh(view: View, need: Need, host: int) -> tuple[View, Need, str]:
     changed = view.copy()
-    changed.stale = view.stale.copy()
-    changed.stale[host] = False
-    return changed, need, f"fresh figures of {view.hosts[host].name} were there"
+    changed.stale, changed.doubted = view.stale.copy(), view.doubted.copy()
+    changed.stale[host] = changed.doubted[host] = False
+    name = view.hosts[host].name
+    return changed, need, f"fresh figures of {name} were there" if view.stale[host] else f"{name} told what can be"
 
 
 def _more_memory(view: View, need: Need, host: int) -> tuple[View, Need, str]:
@@ -144,6 +142,38 @@ def _cpu(view: View, need: Need, host: int) -> tuple[View, Need, str]:
     return view, replace(need, cpu_missing_on=allowed), f"the VM's CPU asked for less ({text})"
 
 
+def _networks(view: View, need: Need, host: int) -> tuple[View, Need, str]:
+    there = view.hosts[host].networks or frozenset[str]()
+    missing = ", ".join(sorted(need.networks - there))
+    return view, replace(need, networks=need.networks & there), f"{view.hosts[host].name} had {missing}"
+
+
+def _storage(view: View, need: Need, host: int) -> tuple[View, Need, str]:
+    there = view.hosts[host].storage or frozenset[str]()
+    missing = ", ".join(sorted(need.storage - there))
+    text = f"{view.hosts[host].name} had the storage pool {missing}"
+    return view, replace(need, storage=need.storage & there), text
+
+
+def _machine_type(view: View, need: Need, host: int) -> tuple[View, Need, str]:
+    text = f"the QEMU of {view.hosts[host].name} offered the machine type {need.machine_type}"
+    return view, replace(need, machine_type=None), text
+
+
+def _domain_type(view: View, need: Need, host: int) -> tuple[View, Need, str]:
+    return view, replace(need, domain_type=None), f"{view.hosts[host].name} offered {need.domain_type}"
+
+
+def _newer(view: View, need: Need, host: int) -> tuple[View, Need, str]:
+    text = f"{view.hosts[host].name} had the QEMU and libvirt of where it runs, or newer"
+    return view, replace(need, versions=(None, None)), text
+
+
+def _movable(view: View, need: Need, host: int) -> tuple[View, Need, str]:  # noqa: ARG001 - as all the others
+    without = f"it were without {', '.join(need.blockers)}" if need.blockers else "it were marked as movable"
+    return view, replace(need, movable=True, blockers=()), without
+
+
 _RELAX: Final[Mapping[str, _Relax]] = {
     host_state.CODE: _up,
     stale.CODE: _fresh,
@@ -153,4 +183,10 @@ _RELAX: Final[Mapping[str, _Relax]] = {
     affinity.CODE: _soft_affinity,
     already_defined.CODE: _undefined,
     cpu_features.CODE: _cpu,
+    networks.CODE: _networks,
+    storage.CODE: _storage,
+    machine_type.CODE: _machine_type,
+    domain_type.CODE: _domain_type,
+    older_hypervisor.CODE: _newer,
+    devices.CODE: _movable,
 }

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Annotated, Self
@@ -126,11 +126,17 @@ class Vms:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a VM may or may not be on each host. `host` is where it is."""
+    """Why a VM may or may not be on each host. `host` is where it is; the others as in the snapshot."""
 
     vm: str
     host: str | None
     verdicts: list[Verdict]
+    hold: str | None = None
+    """Why balancing leaves it alone for now."""
+    not_to: Mapping[str, str] = field(default_factory=dict)
+    """Hosts to which balancing does not move it for now, and why."""
+    quarantine: str | None = None
+    """Why nothing moves it."""
 
 
 @dataclass(frozen=True, slots=True)

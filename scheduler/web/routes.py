@@ -91,7 +91,8 @@ async def explain_vm(call: Call, vm: Name, query: ExplainQuery) -> Explanation:
     meant = [found for found in call.control.snapshot().vms if _is_meant(found, vm)]
     if len(meant) != 1:
         return Explanation(vm, None, verdicts)
-    return Explanation(meant[0].name, meant[0].host, verdicts)
+    found = meant[0]
+    return Explanation(found.name, found.host, verdicts, found.hold, found.not_to, found.quarantine)
 
 
 @route("GET", "/v1/matrix")

@@ -39,6 +39,9 @@ class MovingControl(MemoryControl):
         self.records: list[MigrationRecord] = [migration_record(1)]
         self._numbers = count(2)
         self.recommended_moves: list[Recommendation] = [self.recommended]
+        held = {"vm": "web1", "source": "node1", "destination": "node2", "reasons": REASONS}
+        self.decided = [Decision(cycle="c2", at=110.0, sentence="1 move held back", kind="blocked", refused=(held,))]
+        self.decided.append(Decision(cycle="c1", at=100.0, sentence="nothing to do", kind="quiet"))
 
     async def verdicts(self, vm: str, host: str | None) -> list[Verdict]:
         short = Reason(SHORT.code, SHORT.text, remedy="migrate web2 away from there first")
@@ -92,9 +95,7 @@ class MovingControl(MemoryControl):
         return "mode: recommend -> auto"
 
     async def decisions(self, *, limit: int) -> list[Decision]:
-        held = {"vm": "web1", "source": "node1", "destination": "node2", "reasons": REASONS}
-        decided = Decision(cycle="c2", at=110.0, sentence="1 move held back", kind="blocked", refused=(held,))
-        return [decided, *await super().decisions(limit=limit)][:limit]
+        return self.decided[:limit]
 
     def _placed(self, vm: str) -> PlacementRecord:
         placed = super()._placed(vm)

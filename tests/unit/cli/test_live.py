@@ -1,15 +1,18 @@
 """The live commands against a served API: what they print, as text and as JSON, and how they end."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from scheduler.operations.records import MigrationState
+from scheduler.cluster.codec import load_snapshot
+from scheduler.operations.records import Decision, MigrationState
+from tests.unit.web.memory import migration_record, small_cluster
 
 from .conftest import Command
-from .memory import NO_AVX2, MovingControl
+from .memory import NO_AVX2, REASONS, MovingControl
 
 
 def test_status_is_the_daemon_in_one_look(virt_scheduler: Command) -> None:
@@ -277,6 +280,63 @@ def test_decisions_tell_what_was_held_back(virt_scheduler: Command) -> None:
     assert "nothing to do" in shown
     assert "held back" in shown
     assert "2,048 MiB short" in " ".join(shown.split())
+
+
+def test_a_decision_is_told_with_its_figures_and_what_came_of_it(
+    virt_scheduler: Command, control: MovingControl
+) -> None:
+    step = {"batch": 1, "vm": "web1", "source": "node1", "destination": "node2", "reason": {"text": "node1 is hot"}}
+    terms = [{"name": "cpu_waiting", "unit": "cores", "weight": 1.0, "before": 2.5, "after": 0.0}]
+    steps = [step, step | {"batch": 2, "vm": "web2"}, step | {"vm": "web3"}]
+    plan = {
+        "objective": "contention", "score_before": 2.5, "score_after": 0.0, "terms": terms, "steps": steps,
+        "unmoved": [{"vm": "pci", "host": "node1", "reasons": REASONS}],
+    }  # fmt: skip
+    held = {"vm": "web3", "source": "node1", "destination": "node2", "reasons": REASONS}
+    control.decided = [Decision(cycle="c1", at=110.0, sentence="moving web1", kind="plan", plan=plan, refused=(held,))]
+    control.records = [migration_record(5, cycle="c1"), migration_record(6, cycle="c1", vm="other", downtime_ms=None)]
+    shown = virt_scheduler("decisions", "c1").stdout
+    told = " ".join(shown.split())
+    assert re.search(r"c1 at .*: moving web1$", shown, re.MULTILINE)
+    assert re.search(r"cpu_waiting +1 +2.500 +0.000 +cores", shown)
+    assert "completed in 8.0 s" in told
+    assert re.search(r"2 +web2 .*left to a later", shown)
+    assert "held back: needs" in told
+    assert re.search(r"^ +other ", shown, re.MULTILINE)
+    assert "pci stays on node1: needs 8,192 MiB, 2,048 MiB short" in told
+    assert "virt-scheduler snapshot --cycle c1" in told
+    assert virt_scheduler.json("decisions", "c1")["doings"]["snapshot_kept"] is True
+    unknown = virt_scheduler("decisions", "c9")
+    assert (unknown.exit_code, unknown.stderr) == (2, "virt-scheduler: no decision of a cycle c9 is kept\n")
+
+
+def test_a_recommendation_is_told_with_its_state(virt_scheduler: Command, control: MovingControl) -> None:
+    step = {"batch": 1, "vm": "web1", "source": "node1", "destination": "node2", "reason": {"text": "node1 is hot"}}
+    plan = {"steps": [step]}
+    control.decided = [Decision(cycle="c1", at=110.0, sentence="recommending web1", kind="recommend", plan=plan)]
+    assert "recommendation 1: pending" in " ".join(virt_scheduler("decisions", "c1").stdout.split())
+
+
+def test_the_snapshot_of_a_cycle_is_one_for_the_offline_commands(virt_scheduler: Command) -> None:
+    assert load_snapshot(virt_scheduler("snapshot", "--cycle", "c1").stdout, "c1") == small_cluster()
+    assert "only cycles that acted have one" in virt_scheduler("snapshot", "--cycle", "c2").stderr
+
+
+def test_nothing_to_tell_is_told(virt_scheduler: Command, control: MovingControl) -> None:
+    control.decided = []
+    assert virt_scheduler("decisions").stdout == "nothing has been decided yet\n"
+    assert virt_scheduler("events").stdout == "nothing has happened since the daemon started\n"
+    assert virt_scheduler("events", "--json").stdout == ""
+
+
+def test_explain_tells_what_balancing_leaves_alone(virt_scheduler: Command, control: MovingControl) -> None:
+    left = {"hold": "was moved, is left alone for 30 min", "not_to": {"node2": "came from node2, not back for 6.0 h"}}
+    first, *others = control.cluster.vms
+    control.cluster = replace(control.cluster, vms=(replace(first, **left), *others))
+    told = " ".join(virt_scheduler("explain", "web1").stdout.split())
+    assert "balancing leaves it alone: was moved, is left alone for 30 min" in told
+    assert "balancing does not move it to node2: came from node2, not back for 6.0 h" in told
+    assert "came from" not in virt_scheduler("explain", "web1", "--host", "node1").stdout
 
 
 def test_events_print_what_is_remembered(virt_scheduler: Command, control: MovingControl) -> None:

@@ -230,7 +230,8 @@ class MemoryControl:
         for decision in await self.decisions(limit=100):
             if decision.cycle == cycle:
                 migrations = tuple(record for record in self.records if record.cycle == cycle)
-                return decision, Doings(migrations=migrations, snapshot_kept=cycle == "c1")
+                recommended = (self.recommended,) if decision.kind == "recommend" else ()
+                return decision, Doings(migrations=migrations, recommendations=recommended, snapshot_kept=cycle == "c1")
         raise ControlError("not_found", f"no decision of a cycle {cycle} is kept")
 
     async def decided_on(self, cycle: str) -> str:

@@ -81,6 +81,9 @@ async def test_explain_says_where_the_vm_is_and_why_not_elsewhere(client: Client
                 "changes": [],
             },
         ],
+        "hold": None,
+        "not_to": {},
+        "quarantine": None,
     }
 
 
