@@ -12,12 +12,12 @@ from functools import cache
 from typing import Any, Final, TypeVar, cast, get_type_hints
 
 from . import reading
-from .model import Host, HostState, Snapshot, Vm
+from .model import Host, HostState, Link, Snapshot, Vm
 from .rules import PRIORITY_WEIGHTS, AntiAffinity, Priority, Rules
 from .settings import PlannerSettings
 
 _T = TypeVar("_T")
-_Numbered = Host | Vm | AntiAffinity | Priority | PlannerSettings
+_Numbered = Host | Vm | Link | AntiAffinity | Priority | PlannerSettings
 
 _MOST: Final = 10**12
 """No figure of a cluster is larger, in any unit; sums of such still fit 64 bits."""
@@ -139,9 +139,22 @@ def _problems(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
                 yield f"vms[{place}].{key}", f"{host_name!r} is not among the hosts"
         if vm.active and vm.host is None:
             yield f"vms[{place}].host", f"is missing, and a {vm.state.value} VM is on a host"
+    yield from _link_problems(snapshot.links, known)
     yield from _rule_problems(snapshot.rules)
     yield from _drain_problems(snapshot.drain or (), known)
     yield from _settings_problems(snapshot.settings or PlannerSettings())
+
+
+def _link_problems(links: Sequence[Link], hosts: Collection[str]) -> Iterator[tuple[str, str]]:
+    yield from _duplicates("links", "destination", [f"{link.source} to {link.destination}" for link in links])
+    for place, link in enumerate(links):
+        path = f"links[{place}]"
+        yield from _number_problems(link, path)
+        for key, name in (("source", link.source), ("destination", link.destination)):
+            if name not in hosts:
+                yield f"{path}.{key}", f"{name!r} is not among the hosts"
+        if link.bandwidth_mib_per_s == 0:
+            yield f"{path}.bandwidth_mib_per_s", "is 0, allowed is more: leave out a link of which nothing is known"
 
 
 def _never_seen(host: Host) -> bool:

@@ -125,11 +125,25 @@ class Vm:
     labels: Mapping[str, str] = field(default_factory=dict)
     priority: int | None = None
     """How important it is, -2 to 2. None: what the first of the rules' priorities that means it says, else 0."""
+    migration_overrun_factor: float | None = None
+    """How many times as long as predicted its latest migrations took, in the median. None: about as predicted."""
 
     @property
     def active(self) -> bool:
         """Whether it takes room on its host: running or paused."""
         return self.state is not VmState.STOPPED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """How fast migrations went from one host to another. Each direction is a link of its own."""
+
+    source: str
+    destination: str
+    bandwidth_mib_per_s: float
+    """Of all bytes sent, those that were sent again included."""
+    overhead_seconds: float
+    """What a migration takes besides sending: connecting, starting the receiver, switching over, checking."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +154,8 @@ class Snapshot:
     hosts: tuple[Host, ...]
     vms: tuple[Vm, ...]
     rules: Rules = field(default_factory=Rules)
+    links: tuple[Link, ...] = ()
+    """Those over which something has been measured; of the others the settings' bandwidth is assumed."""
     version: int = 1
     settings: PlannerSettings | None = None
     """What plans go by. None: the defaults."""

@@ -71,6 +71,7 @@ class Config(Section):
             max_inbound=self.limits.max_inbound,
             max_outbound=self.limits.max_outbound,
             bandwidth_mib_per_s=self.migration.expected_bandwidth_mib_per_s,
+            auto_converge=self.migration.auto_converge,
         )
 
     def to_limits(self) -> Limits:

@@ -16,6 +16,7 @@ from ..config.reload import Changes, differences
 from ..operations.clock import Clock
 from ..operations.context import Context
 from ..operations.drain import Drains
+from ..operations.experience import Experience
 from ..operations.gate import Gate
 from ..operations.history import Move
 from ..operations.journal import Journal
@@ -39,6 +40,8 @@ from .waiting import end, happens
 
 log = structlog.get_logger(__name__)
 
+REMEMBERED_MIGRATIONS = 2_000
+"""Of so many of the latest is learned how long migrations take."""
 WAIT_FOR_HOSTS_S = 12.0
 """How long the start waits for hosts that do not answer; it goes on without them."""
 MODES_KEPT = 65_536
@@ -67,7 +70,8 @@ class Daemon:
         self._observer = Observer(cluster, self, _observer_settings(config), clock)
         self.worker = Worker("think", threads=2)
         """For what cannot wait for a plan to be made."""
-        self._view = View(self._observer, self._gate, self._cordoned, clock, self.worker)
+        self._experience = Experience()
+        self._view = View(self._observer, self._gate, self._experience, self._cordoned, clock, self.worker)
         context = Context(
             cluster=cluster,
             view=self._view,
@@ -106,6 +110,8 @@ class Daemon:
             self.metrics.config_reloaded(ok=True)
             # Before anything is seen: moves are remembered in their order.
             self._gate.restore(await self._journal.moves())
+            for record in reversed(await self._journal.migrations(limit=REMEMBERED_MIGRATIONS)):
+                self._experience.learn(record)
             for address in self._configured.config.to_host_addresses():
                 await self._cluster.connect(address)
             self._watch_hosts(self._configured.config)
@@ -188,6 +194,7 @@ class Daemon:
             return
         self._herald.migration(record)
         if record.state.final:
+            self._experience.learn(record)
             self._view.restart_contention(record.source, record.destination)
             self._observer.changed.set()
 

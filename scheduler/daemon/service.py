@@ -33,7 +33,7 @@ from ..operations.records import (
 )
 from ..operations.rehearsal import Rehearsal
 from ..operations.worker import Worker
-from ..planner.cost import predict
+from ..planner.cost import Paces, predict
 from ..planner.placement import Refusal, check_move, choose_destination
 from ..planner.settings import PlannerSettings
 from ..planner.verdict import Verdict, verdicts
@@ -250,6 +250,7 @@ class Service:
             destination, refused = to, advice(reasons) if dry_run else texts(reasons)
         if dry_run and not refused and current.host is not None:
             refused = advice(await preflight(self._rooms.cluster, current.uuid, current.host, destination))
+        pace = Paces(snapshot, settings).between(current.host or "", destination)
         request = MigrationRequest(
             vm=current.name,
             uuid=current.uuid,
@@ -258,7 +259,7 @@ class Service:
             trigger=Trigger.MANUAL,
             reason=ON_REQUEST,
             requested_by=requested_by,
-            predicted_seconds=predict(current, settings).seconds,
+            predicted_seconds=predict(current, pace).seconds,
         )
         if dry_run:
             state = MigrationState.FAILED if refused else MigrationState.QUEUED

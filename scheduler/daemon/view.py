@@ -9,6 +9,7 @@ from ..cluster.observation import DomainFacts
 from ..filters.view import BoolArray
 from ..filters.view import View as Arrays
 from ..operations.clock import Clock
+from ..operations.experience import Experience
 from ..operations.gate import Gate
 from ..operations.worker import Worker
 from ..planner.load import Load
@@ -23,12 +24,14 @@ class View:
         self,
         observer: Observer,
         gate: Gate,
+        experience: Experience,
         cordoned: Callable[[], Collection[str]],
         clock: Clock,
         worker: Worker,
     ) -> None:
         self._observer = observer
         self._gate = gate
+        self._experience = experience
         self._cordoned = cordoned
         self._clock = clock
         self._worker = worker
@@ -101,7 +104,7 @@ class View:
             state = HostState.MAINTENANCE if maintained else seen.state
             return replace(seen, state=state, contended_seconds=contended_s, expected_contended_seconds=expected_s)
 
-        return self._gate.overlay(replace(seen, hosts=tuple(map(host, seen.hosts))))
+        return self._gate.overlay(self._experience.on(replace(seen, hosts=tuple(map(host, seen.hosts)))))
 
 
 def _short(latest: Snapshot, settings: PlannerSettings) -> tuple[set[str], set[str]]:

@@ -251,6 +251,7 @@ class Flight:
             duration_seconds=elapsed_s,
             downtime_ms=figures.downtime_ms if completed else None,
             transferred_bytes=figures.transferred_bytes,
+            transfer_seconds=figures.transfer_seconds if completed else None,
             progress_ratio=1.0 if completed else record.progress_ratio,
         )
 

@@ -37,7 +37,11 @@ CREATE INDEX decisions_by_cycle ON decisions (record ->> 'cycle');
 CREATE INDEX migrations_by_cycle ON migrations (cycle);
 """
 
-STEPS = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = """
+ALTER TABLE migrations ADD COLUMN transfer_seconds REAL;
+"""
+
+STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """Step n makes version n + 1 of version n. Steps are only ever added."""
 
 

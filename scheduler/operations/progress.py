@@ -12,6 +12,8 @@ class FinalFigures:
 
     downtime_ms: int | None = None
     transferred_bytes: int | None = None
+    transfer_seconds: float | None = None
+    """How long memory was being sent: without connecting, starting the receiver and what comes after."""
 
 
 def ratio(job: Job, before: float | None) -> float | None:
@@ -29,9 +31,12 @@ def final_figures(stats: Mapping[str, int | float | str]) -> FinalFigures:
     """Read the statistics of a JOB_COMPLETED event (libvirt's field names)."""
     downtime_ms = _number(stats, "downtime")
     transferred = _number(stats, "data_processed")
+    # Of a migration that has ended, the mean over all of it.
+    bytes_per_s = _number(stats, "memory_bps")
     return FinalFigures(
         downtime_ms=None if downtime_ms is None else int(downtime_ms),
         transferred_bytes=None if transferred is None else int(transferred),
+        transfer_seconds=transferred / bytes_per_s if transferred and bytes_per_s else None,
     )
 
 

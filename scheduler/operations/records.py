@@ -66,6 +66,8 @@ class MigrationRecord:
     duration_seconds: float | None = None
     downtime_ms: int | None = None
     transferred_bytes: int | None = None
+    transfer_seconds: float | None = None
+    """The part of the duration in which memory was sent."""
     error: str = ""
     progress_ratio: float | None = None
     """Of a running one, 0..1; not journalled."""

@@ -65,7 +65,7 @@ def plan(
     ordered, stuck = _drain(start, drain, settings, budget) if drain else _rounds(start, settings, budget)
     check()
     before = Load(View(start), settings)
-    made = steps(before.view, ordered, settings)
+    made = steps(before, ordered)
     check()
     after = Load(View(apply_plan(start, made)), settings)
     check()
@@ -123,7 +123,7 @@ def _rounds(snapshot: Snapshot, settings: PlannerSettings, budget: Budget) -> tu
             tried = ordered.then(order(Load(View(state), settings), found, budget.check))
         dropped = {move.vm for move, _ in tried.dropped}
         moves, ordered = merged(moves + [move for move in found if move.vm not in dropped]), tried
-        reached = apply_plan(snapshot, steps(view, ordered, settings))
+        reached = apply_plan(snapshot, steps(load, ordered))
         if reached == state or not budget.allows(len(moves)):
             break
         state = reached

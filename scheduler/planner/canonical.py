@@ -41,6 +41,7 @@ def _vm_key(snapshot: Snapshot, vm: Vm) -> tuple[object, ...]:
         _figure(vm.cpu_wait_ratio),
         _figure(vm.memory_used_mib),
         _figure(vm.dirty_mib_per_s),
+        _figure(vm.migration_overrun_factor),
         vm.movable,
         vm.hold is None,
         vm.quarantine is None,

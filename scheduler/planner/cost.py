@@ -4,15 +4,13 @@ Pre-copy carries the memory, then what the guest has dirtied meanwhile, and so o
 bandwidth` of the one before. It ends when what is left fits into the allowed downtime.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
 from dataclasses import dataclass
 from math import ceil, log
+from statistics import median
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..cluster.model import Vm
+from ..cluster.model import Snapshot, Vm
 from ..cluster.plausible import believed_demand
 from ..cluster.reason import Reason
 from .settings import PlannerSettings
@@ -20,7 +18,7 @@ from .settings import PlannerSettings
 CODE = "will_not_converge"
 
 SETUP_SECONDS: Final = 2.0
-"""Connecting, starting the receiving QEMU, switching over: measured on idle small guests."""
+"""Connecting, starting the receiving QEMU, switching over, where it was never measured."""
 MAX_DOWNTIME_SECONDS: Final = 0.3
 CONVERGENCE_LIMIT: Final = 0.8
 """Above this part of the bandwidth, dirtied memory outruns a migration as soon as the guest gets a little busier."""
@@ -37,30 +35,64 @@ class MigrationCost:
     seconds: float
     downtime_ms: float
     core_seconds: float
-    """CPU that the migration takes from guests and hosts."""
+    """CPU that the migration takes from guests and hosts; more of a VM whose predictions have been too hopeful."""
 
 
-def predict(vm: Vm, settings: PlannerSettings, bandwidth_mib_per_s: float | None = None) -> MigrationCost:
-    """The cost of migrating `vm` at `bandwidth_mib_per_s`, or at the settings' when that link was never measured.
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast migrations go."""
+
+    bandwidth_mib_per_s: float
+    overhead_seconds: float = SETUP_SECONDS
+    """What one takes besides sending memory."""
+    throttles: bool = False
+    """A guest that writes faster than can be sent is slowed down until it does not (auto-converge)."""
+
+
+class Paces:
+    """How fast migrations between the hosts of a snapshot go: as measured there, else as the settings assume."""
+
+    def __init__(self, snapshot: Snapshot, settings: PlannerSettings) -> None:
+        self._assumed = Pace(settings.bandwidth_mib_per_s, throttles=settings.auto_converge)
+        self._links: dict[tuple[str, str], Pace] = {}
+        from_host: defaultdict[str, list[Pace]] = defaultdict(list)
+        for link in snapshot.links:
+            pace = Pace(link.bandwidth_mib_per_s, link.overhead_seconds, settings.auto_converge)
+            self._links[link.source, link.destination] = pace
+            from_host[link.source].append(pace)
+        self._leaving = {host: self._middle(paces) for host, paces in from_host.items()}
+
+    def between(self, source: str, destination: str) -> Pace:
+        """From one host to another."""
+        return self._links.get((source, destination), self._assumed)
+
+    def leaving(self, source: str | None) -> Pace:
+        """From a host to any other: the median of what is known."""
+        return self._assumed if source is None else self._leaving.get(source, self._assumed)
+
+    def _middle(self, paces: list[Pace]) -> Pace:
+        bandwidth = median(pace.bandwidth_mib_per_s for pace in paces)
+        return Pace(bandwidth, median(pace.overhead_seconds for pace in paces), self._assumed.throttles)
+
+
+def predict(vm: Vm, pace: Pace) -> MigrationCost:
+    """The cost of migrating `vm` at that pace.
 
     For a VM that will not converge it is the cost of the rounds until the limit above, a lower bound.
     """
-    bandwidth = bandwidth_mib_per_s or settings.bandwidth_mib_per_s
+    bandwidth = pace.bandwidth_mib_per_s
     memory = carried_mib(vm)
     ratio = min((vm.dirty_mib_per_s or 0.0) / bandwidth, CONVERGENCE_LIMIT)
     final = MAX_DOWNTIME_SECONDS * bandwidth
     rounds = max(1, ceil(log(final / memory) / log(ratio))) if ratio > 0 and memory > final else 1
-    seconds = SETUP_SECONDS + memory / bandwidth * (1 - ratio**rounds) / (1 - ratio)
+    seconds = pace.overhead_seconds + memory / bandwidth * (1 - ratio**rounds) / (1 - ratio)
     return MigrationCost(
         seconds=seconds,
         downtime_ms=1000 * memory * ratio**rounds / bandwidth,
-        core_seconds=seconds * (HOST_CORES + GUEST_SLOWDOWN * (believed_demand(vm) or 0.0)),
+        core_seconds=seconds
+        * max(1.0, vm.migration_overrun_factor or 1.0)
+        * (HOST_CORES + GUEST_SLOWDOWN * (believed_demand(vm) or 0.0)),
     )
-
-
-def seconds_of(vms: Sequence[Vm], settings: PlannerSettings) -> NDArray[np.float64]:
-    """The predicted duration of a migration of each of `vms`, shape (vms,)."""
-    return np.array([predict(vm, settings).seconds for vm in vms], dtype=float)
 
 
 def carried_mib(vm: Vm) -> float:
@@ -68,11 +100,11 @@ def carried_mib(vm: Vm) -> float:
     return float(vm.memory_mib if vm.memory_used_mib is None else min(vm.memory_used_mib, vm.memory_mib))
 
 
-def convergence(vm: Vm, settings: PlannerSettings, bandwidth_mib_per_s: float | None = None) -> Reason | None:
-    """Why a migration of `vm` would not end by itself; None when it would."""
-    bandwidth = bandwidth_mib_per_s or settings.bandwidth_mib_per_s
+def convergence(vm: Vm, pace: Pace) -> Reason | None:
+    """Why a migration of `vm` would not end; None when it would."""
+    bandwidth = pace.bandwidth_mib_per_s
     dirty = vm.dirty_mib_per_s or 0.0
-    if dirty <= CONVERGENCE_LIMIT * bandwidth:
+    if pace.throttles or dirty <= CONVERGENCE_LIMIT * bandwidth:
         return None
     return Reason(
         CODE,

@@ -16,7 +16,6 @@ from ..cluster.reason import Reason
 from ..filters import affinity, registry
 from ..filters.view import BoolArray
 from . import obstacle
-from .cost import predict
 from .departure import Batch, least_seconds, leave_at_once
 from .explanation import cpu_short, refusals
 from .load import Load
@@ -79,7 +78,7 @@ def evacuate(load: Load, drained: BoolArray, budget: Budget) -> tuple[Order, Stu
     The view must show the drained hosts in maintenance.
     """
     units, stuck = _units(load, drained)
-    seconds = {vm: predict(load.view.vms[vm], load.settings).seconds for unit in units for vm in unit}
+    seconds = {vm: float(load.leaving_seconds[vm]) for unit in units for vm in unit}
     best: _Departures | None = None
     for ways in (_WAYS, _WAYS_WITH_ROOM_MADE):
         for way in ways:
@@ -150,7 +149,7 @@ def _make_room(found: _Departures, budget: Budget) -> bool:
     for unit in found.waiting:
         if len(unit) > 1:
             continue
-        first = moves_first(found.load, unit[0], found.load.settings)
+        first = moves_first(found.load, unit[0])
         if not first or not _covers(found, [*(move.vm for move in first), *unit], budget):
             continue
         trial = found.load.copy()
@@ -198,8 +197,9 @@ def _contention(load: Load, found: _Departures) -> float:
 
 
 def _seconds(load: Load, ordered: Order) -> float:
-    vms, settings = load.view.vms, load.settings
-    return sum(max(predict(vms[move.vm], settings).seconds for move in batch) for batch in ordered.batches)
+    return sum(
+        max(load.seconds_between(move.vm, move.source, move.destination) for move in batch) for batch in ordered.batches
+    )
 
 
 def _units(load: Load, drained: BoolArray) -> tuple[list[list[int]], Stuck]:

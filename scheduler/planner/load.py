@@ -11,6 +11,7 @@ means soon.
 """
 
 from collections import Counter
+from functools import cached_property
 from typing import Final, NamedTuple, Self
 
 import numpy as np
@@ -20,6 +21,7 @@ from ..cluster.model import Host, HostState, Vm, VmState
 from ..cluster.plausible import believed_demand, doubted_demand
 from ..cluster.rules import PRIORITY_WEIGHTS
 from ..filters.view import NOWHERE, BoolArray, IntArray, View
+from .cost import MigrationCost, Paces, predict
 from .plan import waiting_cores
 from .settings import PlannerSettings
 from .soft import SoftRules
@@ -84,6 +86,7 @@ class Load:
         self.cpus: FloatArray = np.array([max(1, host.cpus) for host in view.hosts], dtype=float)
         self.importance: FloatArray = np.array([PRIORITY_WEIGHTS[int(one)] for one in view.priority], dtype=float)
         """The weight of each VM's priority, shape (vms,)."""
+        self.paces = Paces(view.snapshot, settings)
         self.firm = True
         """Whether soft rules are kept by all moves, rather than weighed."""
         self._soft: SoftRules | None = None
@@ -240,9 +243,26 @@ class Load:
         self.high = np.append(self.high, _high(vm))
         self.excess_squared = np.append(self.excess_squared, (self.high[-1] - demand) ** 2)
         self._soft = None
+        for known in ("leaving", "leaving_seconds"):
+            self.__dict__.pop(known, None)
         index = self.view.add(vm)
         self.importance = np.append(self.importance, PRIORITY_WEIGHTS[int(self.view.priority[index])])
         return index
+
+    @cached_property
+    def leaving(self) -> tuple[MigrationCost, ...]:
+        """What migrating each VM off the host it was found on costs, wherever it goes."""
+        return tuple(predict(vm, self.paces.leaving(vm.host)) for vm in self.view.vms)
+
+    @cached_property
+    def leaving_seconds(self) -> FloatArray:
+        """How long that takes, shape (vms,)."""
+        return np.array([cost.seconds for cost in self.leaving], dtype=float)
+
+    def seconds_between(self, vm: int, source: int, destination: int) -> float:
+        """How long a migration of `vm` from one host to another takes."""
+        hosts = self.view.hosts
+        return predict(self.view.vms[vm], self.paces.between(hosts[source].name, hosts[destination].name)).seconds
 
     def copy(self) -> Self:
         """An independent load and view to try moves on."""

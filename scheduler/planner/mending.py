@@ -12,7 +12,6 @@ from ..cluster.reason import Reason
 from ..filters import registry
 from ..filters.view import BoolArray, IntArray
 from . import soft
-from .cost import predict
 from .explanation import named
 from .load import FloatArray, Load
 from .objective import Budget, Goal, Move, Term, descend, score
@@ -90,7 +89,7 @@ def least(load: Load, vms: Sequence[int]) -> float:
 
 def _cost(load: Load, vm: int) -> float:
     """Core-seconds that moving it must gain."""
-    cost = predict(load.view.vms[vm], load.settings).core_seconds
+    cost = load.leaving[vm].core_seconds
     return float(load.importance[vm] * (1 + load.settings.minimum_gain_ratio) * cost)
 
 

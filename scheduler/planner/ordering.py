@@ -16,11 +16,9 @@ import numpy as np
 from ..cluster.reason import Reason
 from ..filters import affinity, registry
 from ..filters.view import IntArray, View
-from .cost import predict
 from .load import ROUNDING_CORES, Load
 from .objective import Move
 from .plan import Step
-from .settings import PlannerSettings
 
 CODE_PARKING = "parking"
 CODE_NO_ORDER = "no_order"
@@ -102,12 +100,13 @@ def order(load: Load, moves: list[Move], checkpoint: Callable[[], object] = bool
     return result
 
 
-def steps(view: View, ordered: Order, settings: PlannerSettings) -> tuple[Step, ...]:
+def steps(load: Load, ordered: Order) -> tuple[Step, ...]:
     """The order as the steps of a plan. A batch begins when the longest step of the one before is predicted to end."""
     made: list[Step] = []
+    view = load.view
     begins = 0.0
     for number, batch in enumerate(ordered.batches, start=1):
-        seconds = [predict(view.vms[move.vm], settings).seconds for move in batch]
+        seconds = [load.seconds_between(move.vm, move.source, move.destination) for move in batch]
         made += [
             Step(
                 vm=view.vms[move.vm].name,

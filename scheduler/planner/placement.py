@@ -12,7 +12,7 @@ from ..filters import registry
 from ..filters.view import BoolArray, IntArray, Need, View
 from . import obstacle, scoring
 from .canonical import canonical
-from .cost import convergence
+from .cost import Pace, Paces, convergence
 from .load import Load
 from .plan import Step
 from .room import RoomSearch
@@ -195,7 +195,7 @@ def choose_destination(snapshot: Snapshot, vm: Vm, settings: PlannerSettings) ->
     snapshot = _unreserved(snapshot, vm)
     load = Load(View(canonical(snapshot)), settings)
     index = load.view.vm_index(vm.uuid)
-    for reason in _cannot_migrate(snapshot, load.view.vms[index], settings):
+    for reason in _cannot_migrate(snapshot, load.view.vms[index], load.paces.leaving(vm.host)):
         return refused_everywhere(vm, snapshot.hosts, reason)
     return _choose(load, index, leave=True)
 
@@ -212,7 +212,8 @@ def check_move(
     snapshot.host(destination)
     view = View(snapshot)
     index = view.vm_index(vm.uuid)
-    against = list(_cannot_migrate(snapshot, view.vms[index], settings))
+    pace = None if settings is None or vm.host is None else Paces(snapshot, settings).between(vm.host, destination)
+    against = list(_cannot_migrate(snapshot, view.vms[index], pace))
     if view.vms[index].host == destination:
         return (*against, Reason(CODE_ALREADY_THERE, "is where it runs"))
     return (*against, *registry.reasons(view, view.need(index), view.host_index[destination]))
@@ -222,7 +223,8 @@ def check_moves(snapshot: Snapshot, vm: Vm, settings: PlannerSettings | None = N
     """`check_move` for every host of the snapshot, by name."""
     view = View(_unreserved(snapshot, vm))
     index = view.vm_index(vm.uuid)
-    against = _cannot_migrate(snapshot, view.vms[index], settings)
+    pace = None if settings is None else Paces(snapshot, settings).leaving(vm.host)
+    against = _cannot_migrate(snapshot, view.vms[index], pace)
     refusals = registry.refusals(view, view.need(index), np.ones(len(view.hosts), dtype=bool))
     return {view.hosts[host].name: (*against, *reasons) for host, reasons in refusals.items()}
 
@@ -286,8 +288,8 @@ def _nearest(view: View, need: Need, refusing: BoolArray, account: Account) -> B
     return told
 
 
-def _cannot_migrate(snapshot: Snapshot, vm: Vm, settings: PlannerSettings | None) -> tuple[Reason, ...]:
-    """What speaks against migrating `vm` anywhere."""
+def _cannot_migrate(snapshot: Snapshot, vm: Vm, pace: Pace | None) -> tuple[Reason, ...]:
+    """What speaks against migrating `vm` at that pace, wherever it goes."""
     if not vm.active or vm.host is None:
         return (Reason(CODE_NOT_RUNNING, "does not run, so there is nothing to migrate"),)
     against: list[Reason] = []
@@ -296,7 +298,7 @@ def _cannot_migrate(snapshot: Snapshot, vm: Vm, settings: PlannerSettings | None
     source = snapshot.host(vm.host)
     if source.state.value == "unreachable":
         against.append(Reason(CODE_SOURCE_UNREACHABLE, f"the libvirt of {source.name}, where it runs, does not answer"))
-    endless = convergence(vm, settings) if settings is not None else None
+    endless = convergence(vm, pace) if pace is not None else None
     return (*against, endless) if endless is not None else tuple(against)
 
 

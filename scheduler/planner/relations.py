@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cluster.membership import Memberships, memberships
-from ..cluster.model import Snapshot, Vm
+from ..cluster.model import Link, Snapshot, Vm
 from ..cluster.rules import Pin
 from ..filters.view import BoolArray, IntArray
 
@@ -36,6 +36,8 @@ class _Kind(IntEnum):
     ALLOWS = auto()
     MEMBER = auto()
     AGAINST = auto()
+    SENDS = auto()
+    ARRIVES = auto()
 
 
 _Tie = tuple[int, int, _Kind]
@@ -49,7 +51,7 @@ def ranks(keys: Sequence[Any]) -> IntArray:
 
 
 class Relations:
-    """Things and their ties. Things are numbered: hosts as in the snapshot, then its VMs, then rules and pins."""
+    """Things and their ties. Things are numbered: hosts as in the snapshot, then its VMs, then rules, links, pins."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         rules, self._hosts = snapshot.rules, {host.name: index for index, host in enumerate(snapshot.hosts)}
@@ -57,8 +59,9 @@ class Relations:
         self._facts: list[tuple[str, ...]] = [
             *(("apart", rule.strength, str(rule.max_per_host), str(rule.spread_over)) for rule in rules.anti_affinity),
             *(("together", rule.strength) for rule in rules.affinity),
+            *(("link", str(link.bandwidth_mib_per_s), str(link.overhead_seconds)) for link in snapshot.links),
         ]
-        """What rules and pins are in themselves."""
+        """What rules, links and pins are in themselves."""
         self._pins: dict[tuple[str, frozenset[int]], int] = {}
         numbered = list(enumerate(snapshot.vms, len(self._hosts)))
         members = enumerate(memberships(rules, snapshot.vms), len(self._hosts))
@@ -66,6 +69,7 @@ class Relations:
         further = [tie for of, vm in numbered for tie in self._exceptions(of, vm)]
         affinity = self._named + len(rules.anti_affinity)
         further += [tie for of, member in members for tie in self._ruled(of, member, affinity)]
+        further += self._linked(snapshot.links, affinity + len(rules.affinity))
         further += [(host, pin, _Kind.ALLOWS) for (_, hosts), pin in self._pins.items() for host in hosts]
         one, other, kinds = np.array([*homes, *further], dtype=np.int64).reshape(-1, 3).T
         self._from, self._to = np.concatenate([one, other]), np.concatenate([other, one])
@@ -94,6 +98,12 @@ class Relations:
             yield affinity + group, of, _Kind.MEMBER
         for pin in {*member.pins, *member.soft_pins}:
             yield self._pin(pin), of, _Kind.MEMBER
+
+    def _linked(self, links: Sequence[Link], first: int) -> Iterator[_Tie]:
+        """The two ends of each link; the first of them has the number `first`."""
+        for number, link in enumerate(links, first):
+            yield self._hosts[link.source], number, _Kind.SENDS
+            yield self._hosts[link.destination], number, _Kind.ARRIVES
 
     def _pin(self, pin: Pin) -> int:
         """The number of a pin: one for all that say the same, however the operator has split them up."""

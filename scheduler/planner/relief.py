@@ -13,7 +13,6 @@ from ..filters import memory, registry
 from ..filters.view import BoolArray, IntArray
 from . import exchange, shortage
 from .change import LEAST_GAIN, NONE, Change
-from .cost import predict
 from .load import FloatArray, Load
 from .objective import Budget
 
@@ -27,9 +26,8 @@ class Costs:
     """What a migration of each VM costs, weighed by its priority, shape (vms,)."""
 
     def __init__(self, load: Load) -> None:
-        costs = [predict(vm, load.settings) for vm in load.view.vms]
-        self.seconds: FloatArray = load.importance * np.array([cost.seconds for cost in costs], dtype=float)
-        core_seconds = load.importance * np.array([cost.core_seconds for cost in costs], dtype=float)
+        self.seconds: FloatArray = load.importance * load.leaving_seconds
+        core_seconds = load.importance * np.array([cost.core_seconds for cost in load.leaving], dtype=float)
         self.core_seconds: FloatArray = (1 + load.settings.minimum_gain_ratio) * core_seconds
         """With the minimum gain on top: a move repays itself and that much more."""
 

@@ -9,7 +9,6 @@ from ..cluster.rules import Strength
 from ..filters import affinity, pins, registry
 from ..filters.view import View
 from . import obstacle
-from .cost import predict
 from .explanation import cpu_short, refusals
 from .load import Load
 from .objective import AFTER_LIMIT, Budget, Move, Stuck
@@ -81,7 +80,7 @@ def _tolls(load: Load, broken: Mapping[int, Reason]) -> dict[int, tuple[float, f
     Where two groups have met, all VMs of one of them have to leave; the group that is carried sooner is to.
     """
     view = load.view
-    own = {vm: load.importance[vm] * predict(view.vms[vm], load.settings).seconds for vm in broken}
+    own = {vm: load.importance[vm] * load.leaving_seconds[vm] for vm in broken}
     whole = dict(own)
     sides: dict[tuple[int, bool, bytes], list[int]] = {}
     for vm in broken:

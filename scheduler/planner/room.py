@@ -10,12 +10,10 @@ from ..cluster.reason import Reason
 from ..filters import memory, registry
 from ..filters.view import IntArray
 from . import obstacle
-from .cost import seconds_of
 from .load import FloatArray, Load
 from .objective import Move, PlanningCancelledError
 from .ordering import order, steps
 from .plan import Step
-from .settings import PlannerSettings
 
 CODE = "make_room"
 
@@ -35,12 +33,11 @@ class RoomSearch:
 
         It takes long in a large cluster: soon after `cancelled` is true it ends with PlanningCancelledError.
         """
-        load, settings = self.load, self.load.settings
-        ordered = order(load, moves_first(load, self.vm, settings, cancelled))
-        return steps(load.view, ordered, settings) if ordered.complete else ()
+        ordered = order(self.load, moves_first(self.load, self.vm, cancelled))
+        return steps(self.load, ordered) if ordered.complete else ()
 
 
-def moves_first(load: Load, vm: int, settings: PlannerSettings, cancelled: Callable[[], bool] = bool) -> list[Move]:
+def moves_first(load: Load, vm: int, cancelled: Callable[[], bool] = bool) -> list[Move]:
     """Moves, each possible after those before, that make room for the stopped `vm` on one host; empty when none do."""
     view, need = load.view, load.view.need(vm)
     mask = registry.static(view, need).copy()
@@ -49,7 +46,7 @@ def moves_first(load: Load, vm: int, settings: PlannerSettings, cancelled: Calla
             mask &= rule.mask(view, need)
     hosts = np.flatnonzero(mask & (view.capacity_mib >= need.memory_mib) & (load.high_with(vm) <= load.given))
     hosts = hosts[np.argsort(-view.free_memory_mib[hosts], kind="stable")][:_TRIED_HOSTS]
-    seconds = seconds_of(view.vms, settings)
+    seconds = load.leaving_seconds
     best: tuple[float, list[Move]] = (np.inf, [])
     for host in map(int, hosts):
         if cancelled():

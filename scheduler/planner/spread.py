@@ -9,7 +9,6 @@ from ..cluster.reason import Reason
 from ..filters import registry
 from ..filters.view import BoolArray, IntArray, View
 from .annealing import annealed
-from .cost import seconds_of
 from .evenness import RESOURCES, Evenness
 from .load import FloatArray, Load, together
 from .objective import Budget, Move, Stuck, Term
@@ -75,7 +74,7 @@ class Spread:
 
     def _lasting(self, load: Load) -> FloatArray:
         """What is left of the horizon once each VM has arrived, 0 to 1: a gain counts only for that."""
-        return np.maximum(0.0, 1 - seconds_of(load.view.vms, self._settings) / self._settings.horizon_seconds)
+        return np.maximum(0.0, 1 - load.leaving_seconds / self._settings.horizon_seconds)
 
     def stuck(self, load: Load, blocked: list[Reason | None]) -> Stuck:  # noqa: ARG002
         """Nothing: no VM of an uneven cluster has to leave its host."""

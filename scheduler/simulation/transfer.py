@@ -96,5 +96,6 @@ class Transfer:
             "data_total": int(self.memory_mib * MIB),
             "data_processed": processed,
             "memory_processed": processed,
+            "memory_bps": int(self.bandwidth_mib_per_s * MIB),
             "memory_iteration": self.iteration,
         }

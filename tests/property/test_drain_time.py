@@ -13,13 +13,14 @@ from scheduler.cluster.model import Snapshot
 from scheduler.cluster.rules import Pin, Rules
 from scheduler.filters.view import View
 from scheduler.planner.balance import plan
-from scheduler.planner.cost import predict
+from scheduler.planner.cost import Pace, predict
 from scheduler.planner.departure import least_seconds
 from scheduler.planner.load import Load
 from scheduler.planner.settings import PlannerSettings
 from tests.unit.clusters import cluster, host, vm
 
 SETTINGS = PlannerSettings()
+PACE = Pace(SETTINGS.bandwidth_mib_per_s)
 
 
 def small(random: Random) -> Snapshot:
@@ -38,7 +39,7 @@ def small(random: Random) -> Snapshot:
 
 def shortest(snapshot: Snapshot) -> float:
     """The least seconds of any batches: each VM once, two off a host and one to a host at a time."""
-    seconds = [predict(one, SETTINGS).seconds for one in snapshot.vms]
+    seconds = [predict(one, PACE).seconds for one in snapshot.vms]
     news = [host.name for host in snapshot.hosts if host.name.startswith("new")]
     allowed = [
         {name for name in news if all(pin.allows(name) for pin in snapshot.rules.pins if pin.vm == one.name)}
@@ -73,7 +74,7 @@ def test_a_drain_with_room_takes_little_longer_than_the_best_there_is(seed: int)
     assert best - 1e-6 <= made.total_seconds <= 1.25 * best
     load = Load(View(snapshot), SETTINGS)
     load.view.up = np.array([host.name not in drained for host in snapshot.hosts])
-    assert least_seconds(load, {n: predict(one, SETTINGS).seconds for n, one in enumerate(snapshot.vms)}) <= best + 1e-6
+    assert least_seconds(load, {n: predict(one, PACE).seconds for n, one in enumerate(snapshot.vms)}) <= best + 1e-6
 
 
 def test_on_the_whole_it_is_the_best_there_is() -> None:

@@ -18,7 +18,7 @@ from scheduler.cluster.rules import PRIORITY_WEIGHTS, Affinity, Pin, Rules
 from scheduler.filters.view import View
 from scheduler.planner import mending, soft
 from scheduler.planner.balance import GOALS, plan
-from scheduler.planner.cost import predict
+from scheduler.planner.cost import Pace, predict
 from scheduler.planner.evenness import Evenness
 from scheduler.planner.load import Load
 from scheduler.planner.objective import Budget, score
@@ -95,7 +95,8 @@ def test_a_plan_lowers_the_score_by_the_minimum_gain_and_repays_itself(
         assert gained >= settings.minimum_gain_ratio * uneven - 1e-9
     if objective is Objective.CONTENTION:
         vms = [snapshot.vm(step.uuid) for step in made.steps]
-        cost = sum(PRIORITY_WEIGHTS[snapshot.priority(vm)] * predict(vm, settings).core_seconds for vm in vms)
+        pace = Pace(settings.bandwidth_mib_per_s)
+        cost = sum(PRIORITY_WEIGHTS[snapshot.priority(vm)] * predict(vm, pace).core_seconds for vm in vms)
         assert gained * settings.horizon_seconds >= (1 + settings.minimum_gain_ratio) * cost
 
 

@@ -82,6 +82,7 @@ def test_a_vm_has_its_own_priority_or_that_of_the_first_rule_that_means_it() -> 
 
 
 VM = {"name": "web2", "uuid": "other", "host": "node1", "vcpus": 1, "memory_mib": 1}
+LINK = {"source": "node1", "destination": "node1", "bandwidth_mib_per_s": 100, "overhead_seconds": 2}
 MISTAKES = [
     ("vms.0.vcpus", "4", 'vms[0].vcpus: input should be a valid integer, not "4"'),
     ("vms.0.memory_mib", -1, "vms[0].memory_mib: is -1, allowed is 1 or more"),
@@ -120,9 +121,13 @@ MISTAKES = [
     ("rules.priorities", [{"vms": ["a"]}], "rules.priorities[0].priority: is missing"),
     ("vms.0.priority", -3, "vms[0].priority: is -3, allowed is -2 to 2"),
     ("vms.0.priority", 0.5, "vms[0].priority: input should be a valid integer"),
+    ("links", [LINK | {"destination": "node9"}], "links[0].destination: 'node9' is not among the hosts"),
+    ("links", [LINK, LINK], "links[1].destination: 'node1 to node1' is that of links[0] too, and must be its own"),
+    ("links", [LINK | {"bandwidth_mib_per_s": 0}], "links[0].bandwidth_mib_per_s: is 0, allowed is more: leave out"),
+    ("links", [LINK | {"overhead_seconds": -1}], "links[0].overhead_seconds: is -1, allowed is 0 or more"),
     ("version", 2, "version: is 2, only 1 is known"),
     ("taken_at", "2026-11-23T10:00:00", "taken_at: has no time zone, end it with Z or an offset"),
-    ("surprise", 1, "surprise: unknown field, allowed are taken_at, hosts, vms, rules, version"),
+    ("surprise", 1, "surprise: unknown field, allowed are taken_at, hosts, vms, rules, links, version"),
 ]
 
 

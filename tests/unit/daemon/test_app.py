@@ -18,6 +18,7 @@ from scheduler.daemon.app import FAILED, StateError, run, serve
 from scheduler.daemon.notify import Notifier
 from scheduler.daemon.waiting import end
 from scheduler.operations.clock import SystemClock
+from scheduler.operations.journal_schema import STEPS
 from scheduler.simulation.cluster import SimulatedCluster
 from scheduler.web.server import ListenError
 
@@ -178,8 +179,8 @@ def _socket_is_a_file(tmp_path: Path) -> None:
         (
             _journal_is_of_a_newer_version,
             (
-                "{}/one/journal.sqlite: the journal has version 99, this program knows up to 2: install the version "
-                "that wrote it, or put back a copy of before"
+                f"{{}}/one/journal.sqlite: the journal has version 99, this program knows up to {len(STEPS)}: install "
+                "the version that wrote it, or put back a copy of before"
             ),
         ),
         (_socket_is_a_file, "cannot serve the API on {}/one.sock: it exists and is not a socket"),

@@ -14,6 +14,7 @@ import structlog
 
 from scheduler.operations.history import Move
 from scheduler.operations.journal import DefinitionMove, HostFlag, Journal, JournalError
+from scheduler.operations.journal_schema import STEPS
 from scheduler.operations.records import MigrationState, Trigger
 
 from .test_journal import DECISION, MIGRATION, PLACEMENT, RECOMMENDATION
@@ -64,8 +65,8 @@ async def test_a_journal_of_a_newer_program_is_refused_and_left_as_it_is(tmp_pat
     with pytest.raises(JournalError) as refused:
         await Journal.open(path)
     assert str(refused.value) == (
-        f"{path}: the journal has version 99, this program knows up to 3: install the version that wrote it, "
-        "or put back a copy of before"
+        f"{path}: the journal has version 99, this program knows up to {len(STEPS)}: install the version that wrote "
+        "it, or put back a copy of before"
     )
     assert path.read_bytes()[100:] == before[100:]
 

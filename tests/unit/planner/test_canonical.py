@@ -1,10 +1,11 @@
 """The order of hosts and VMs follows from what they are and have to do with each other, not from their names."""
 
 from dataclasses import replace
+from itertools import permutations
 from random import Random
 
 from scheduler.cluster.membership import memberships
-from scheduler.cluster.model import Snapshot
+from scheduler.cluster.model import Link, Snapshot
 from scheduler.cluster.rules import Affinity, AntiAffinity, Pin, Rules
 from scheduler.planner.canonical import canonical
 from tests.unit.clusters import cluster, host, vm
@@ -52,6 +53,20 @@ def test_names_do_not_decide() -> None:
         random = Random(f"names {seed}")
         names = dict(zip(old, random.sample([f"x{number}" for number in range(100)], len(old)), strict=True))
         assert shape(shuffled(random, names)) == first
+
+
+def _link(source: str, destination: str, bandwidth_mib_per_s: float) -> Link:
+    return Link(source=source, destination=destination, bandwidth_mib_per_s=bandwidth_mib_per_s, overhead_seconds=2.0)
+
+
+def test_links_tell_hosts_apart() -> None:
+    orders = set()
+    for fast in permutations("abc", 2):
+        links = tuple(_link(*way, 1000.0 if way == fast else 100.0) for way in permutations("abc", 2))
+        ordered = canonical(replace(cluster([host(name) for name in "abc"], []), links=links))
+        places = [one.name for one in ordered.hosts]
+        orders.add(tuple(map(places.index, fast)))
+    assert len(orders) == 1
 
 
 def test_a_seed_turns_the_hosts() -> None:

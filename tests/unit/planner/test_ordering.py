@@ -102,6 +102,6 @@ def test_a_batch_starts_when_the_longest_step_before_it_ends() -> None:
         [host(name) for name in "abc"], [vm("one", "a"), vm("two", "a", memory_mib=8192), vm("three", "a")]
     )
     load = Load(View(snapshot), PlannerSettings())
-    made = steps(load.view, ordered(snapshot, [("one", "b"), ("two", "c"), ("three", "b")]), load.settings)
+    made = steps(load, ordered(snapshot, [("one", "b"), ("two", "c"), ("three", "b")]))
     assert [round(step.start_seconds) for step in made] == [0, 0, round(made[1].predicted_seconds)]
     assert total_seconds(made) == made[1].predicted_seconds + made[2].predicted_seconds
