@@ -153,8 +153,6 @@ def _link_problems(links: Sequence[Link], hosts: Collection[str]) -> Iterator[tu
         for key, name in (("source", link.source), ("destination", link.destination)):
             if name not in hosts:
                 yield f"{path}.{key}", f"{name!r} is not among the hosts"
-        if link.bandwidth_mib_per_s == 0:
-            yield f"{path}.bandwidth_mib_per_s", "is 0, allowed is more: leave out a link of which nothing is known"
 
 
 def _never_seen(host: Host) -> bool:

@@ -141,7 +141,7 @@ class Link:
     source: str
     destination: str
     bandwidth_mib_per_s: float
-    """Of all bytes sent, those that were sent again included."""
+    """Of all bytes sent, those that were sent again included; 1 or more."""
     overhead_seconds: float
     """What a migration takes besides sending: connecting, starting the receiver, switching over, checking."""
 

@@ -77,11 +77,11 @@ class Experience:
 
 
 def _link(source: str, destination: str, runs: deque[_Run]) -> Link:
-    """Bandwidth over all that was sent, so that large migrations count most; the overhead of one in the middle."""
+    """Bandwidth over all that was sent, so that large migrations count most, 1 MiB/s at least; a middling overhead."""
     sent_mib, seconds = sum(run.sent_mib for run in runs), sum(run.transfer_seconds for run in runs)
     return Link(
         source=source,
         destination=destination,
-        bandwidth_mib_per_s=round(sent_mib / seconds, 3),
+        bandwidth_mib_per_s=max(1.0, round(sent_mib / seconds, 3)),
         overhead_seconds=round(median(run.overhead_seconds for run in runs), 3),
     )
