@@ -7,13 +7,16 @@ READY := $(VENV)/.ready
 SYSTEM_PYTHON ?= /usr/bin/python3
 PREFIX ?= /usr/local
 DESTDIR ?=
+SOAK_SECONDS ?= 600
+# Empty: one by chance, which is printed.
+SOAK_SEED ?=
 BUILDER := .build/builder
 WHEELS := .build/wheels
 # The lab builds namespaces and mounts; what it compiles as root must not stay behind in the checkout.
 AS_ROOT := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo env PYTHONDONTWRITEBYTECODE=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv packages test check bench demo lab-up lab-down wheels install uninstall deb clean
+.PHONY: help venv packages test check bench soak demo lab-up lab-down wheels install uninstall deb clean
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +39,10 @@ check: $(READY) ## Style, types and the laws of the house.
 bench: $(READY) ## How fast decisions are.
 	@$(VENV)/bin/pip install --quiet --group bench
 	@$(VENV)/bin/pytest tests/bench --override-ini=python_files='bench_*.py test_*.py' -s
+
+soak: $(READY) ## Migrations on a lab of its own while everything fails, SOAK_SECONDS=600 long; SOAK_SEED=n repeats one.
+	@scripts/packages build lab
+	@$(AS_ROOT) $(VENV)/bin/python -m tests.soak --seconds $(SOAK_SECONDS) $(if $(SOAK_SEED),--seed $(SOAK_SEED))
 
 lab-up: $(READY) ## The lab's cluster, to try things on; prints the path of its config.
 	@scripts/packages lab

@@ -3,7 +3,8 @@
 #   address=10.66.2.1/16
 #   cpu=0.4             each vCPU wants 40 % of a core
 #   dirty=32            32 MiB of memory written each second
-# "cpu=0.2 dirty=8" sent to TCP port 7000 changes it while it runs.
+# "cpu=0.2 dirty=8" sent to TCP port 7000 changes it while it runs, "reboot" reboots it, "boot_id" tells one boot from
+# the next.
 export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -96,6 +97,7 @@ echo "lab guest $address is up" > /dev/console
 cat > /run/answer <<'ANSWER'
 #!/bin/busybox sh
 read -t 5 line
+[ "$line" != boot_id ] || exec cat /proc/sys/kernel/random/boot_id
 for word in $line; do echo "$word"; done > /run/order
 echo "ok $line"
 ANSWER
@@ -107,6 +109,7 @@ while :; do
       case $word in
         cpu=*) cpu=${word#cpu=} ;;
         dirty=*) dirty=${word#dirty=} ;;
+        reboot) echo b > /proc/sysrq-trigger ;;
       esac
     done < /run/order
     rm /run/order

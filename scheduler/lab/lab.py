@@ -239,16 +239,29 @@ class Lab:
         """
         words = [f"{word}={value:g}" for word, value in (("cpu", cpu), ("dirty", dirty)) if value is not None]
         order = " ".join(words)
-        address = guest_address(self.spec.network, guest)
-        command = network.inside(self._switch, "busybox", "nc", "-w", "5", address, str(LOAD_PORT))
 
         def taken() -> bool:
             try:
-                return run(command, stdin=f"{order}\n").strip() == f"ok {order}"
+                return self._ask_guest(guest, order) == f"ok {order}"
             except LabError:
                 return False  # a guest answers ping a moment before it listens
 
         wait_until(taken, f"{guest} takes the order {order!r}", timeout_seconds=10)
+
+    def boot_id(self, guest: str) -> str:
+        """What tells this boot of a running guest from every other. LabError: it does not answer."""
+        if not (told := self._ask_guest(guest, "boot_id")):
+            raise LabError(f"{guest} says nothing")
+        return told
+
+    def reboot_guest(self, guest: str) -> None:
+        """Have a running guest reboot by itself, as whoever is logged in there would. LabError: it does not answer."""
+        self._ask_guest(guest, "reboot")
+
+    def _ask_guest(self, guest: str, line: str) -> str:
+        address = guest_address(self.spec.network, guest)
+        command = network.inside(self._switch, "busybox", "nc", "-w", "5", address, str(LOAD_PORT))
+        return run(command, stdin=f"{line}\n").strip()
 
     def inject_load(self, host: str, *, cpu_cores: float = 0.0, memory_mib: int = 0) -> None:
         """Let `host` report load beside its guests'; the next call replaces it, without arguments it ends.

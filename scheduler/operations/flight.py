@@ -28,6 +28,7 @@ POLL_SECONDS = 0.5
 SETTLE_SECONDS = 30.0
 """How long the two hosts may show something half-done after the call has ended."""
 LOST_HOST_POLL_SECONDS = 5.0
+JOURNAL_RETRY_SECONDS = 5.0
 PATIENCE_SECONDS = 300.0
 """How long a host that cannot be asked is waited for before the outcome is given up as unknown."""
 
@@ -63,6 +64,8 @@ class Flight:
         """Why it is to be aborted; empty while it is not."""
         elapsed_s = 0.0 if record.started_at is None else context.clock.wall() - record.started_at
         self._migrating_since_s = context.clock.monotonic() - max(elapsed_s, 0.0)
+        self._since_by_wall = record.started_at is not None
+        """The wall clock may have jumped while nobody looked: the job knows better."""
 
     async def run(self) -> None:
         """From the queue to the end."""
@@ -172,6 +175,9 @@ class Flight:
         if job is None or not job.outgoing:
             return False
         self._tell(replace(self.record, progress_ratio=ratio(job, self.record.progress_ratio)))
+        if self._since_by_wall:
+            self._migrating_since_s = self._context.clock.monotonic() - job.elapsed_ms / 1000
+            self._since_by_wall = False
         elapsed_s = self._context.clock.monotonic() - self._migrating_since_s
         if elapsed_s > self._settings.timeout_seconds and not self._halt:
             self._halt = f"took longer than {span(self._settings.timeout_seconds)}"
@@ -266,15 +272,24 @@ class Flight:
         """Journal the next state, then take it.
 
         A journal that fails stops what has not begun; what has begun goes on, for the VM matters more than the record.
+        How it ended is written again until it stands: else the journal would tell for ever of what is long over.
         """
         record = replace(self.record, state=state, **changes)  # type: ignore[arg-type]
+        while not await self._journalled(record) and state.final:
+            await self._context.clock.sleep(JOURNAL_RETRY_SECONDS)
+        self._tell(record)
+
+    async def _journalled(self, record: MigrationRecord) -> bool:
         try:
             await self._context.journal.update_migration(record)
         except JournalError as error:
-            if state in {MigrationState.CHECKING, MigrationState.MIGRATING}:
+            if record.state in {MigrationState.CHECKING, MigrationState.MIGRATING}:
                 raise
-            log.warning("a migration's state is not journalled", migration=record.id, state=state, error=str(error))
-        self._tell(record)
+            log.warning(
+                "a migration's state is not journalled", migration=record.id, state=record.state, error=str(error)
+            )
+            return False
+        return True
 
     def _tell(self, record: MigrationRecord) -> None:
         if record != self.record:

@@ -77,18 +77,28 @@ class _UnixConnection(http.client.HTTPConnection):
 class RunningDaemon:
     """The daemon on a lab's hosts, with a state directory of its own; ready when made. `close` it.
 
-    `head` are the config's first keys, `tables` its last lines.
+    `head` are the config's first keys, `tables` its last lines; `within` is a command that runs the daemon's.
     """
 
-    def __init__(self, lab: Lab, head: str = FAST, tables: str = "", *, mode: str = "auto") -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        head: str = FAST,
+        tables: str = "",
+        *,
+        mode: str = "auto",
+        state: Path | None = None,
+        within: tuple[str, ...] = (),
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="d", dir=lab.directory))
         self.config_file = self.folder / "config.toml"
         self.socket = self.folder / "api.sock"
         self.log = self.folder / "log"
+        self._within = within
         self._hosts = (
             lab.config_file.read_text()
             .replace('mode = "auto"\n', "")
-            .replace(str(lab.directory / "state"), str(self.folder / "state"))
+            .replace(str(lab.directory / "state"), str(state or self.folder / "state"))
             .replace(str(lab.directory / "api.sock"), str(self.socket))
         )
         self.configure(head, tables, mode=mode)
@@ -102,7 +112,7 @@ class RunningDaemon:
 
     def start(self) -> None:
         """Start it, anew after it has ended, and wait until it is ready."""
-        command = [sys.executable, "-m", "scheduler", "--config", str(self.config_file), "run"]
+        command = [*self._within, sys.executable, "-m", "scheduler", "--config", str(self.config_file), "run"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until(self._is_ready, "the daemon is ready", seconds=_READY_SECONDS)
@@ -127,6 +137,10 @@ class RunningDaemon:
     def close(self) -> None:
         """End it, if it has not ended yet; what it logged is shown with a test that failed."""
         sys.stdout.write(self.log.read_text(errors="replace"))
+        self.end()
+
+    def end(self) -> None:
+        """End it, if it has not ended yet, and keep silent about what it logged."""
         if self.process.poll() is None:
             try:
                 self.terminate()

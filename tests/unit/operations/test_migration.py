@@ -1,6 +1,7 @@
 """Migrations from request to verified end, on a cluster in memory."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -58,6 +59,21 @@ async def test_each_step_is_journalled_before_it_is_taken(world):
     assert world.cluster.host("node2").domains[uuid].incoming
     assert (await world.journal.migration(asked.id)).state is MigrationState.MIGRATING
     await world.clock.run(world.migrations.wait(asked.id))
+
+
+async def test_an_end_that_cannot_be_journalled_is_journalled_when_it_can(world):
+    uuid = world.vm("web")
+    await world.look()
+    asked = await world.ask(uuid, "node2")
+    await world.clock.advance(1.0)
+    await world.journal._connection.execute("PRAGMA query_only = ON")
+    await world.clock.advance(60.0)
+    assert world.cluster.running_on(uuid) == ["node2"]
+    assert (await world.journal.migration(asked.id)).state is MigrationState.MIGRATING
+    await world.journal._connection.execute("PRAGMA query_only = OFF")
+    done = await world.clock.run(world.migrations.wait(asked.id))
+    assert done.state is COMPLETED
+    assert world.clock.monotonic() < 70
 
 
 async def test_autostart_and_only_then_is_carried_over(world):
@@ -280,6 +296,22 @@ async def test_a_restarted_daemon_follows_what_it_had_begun(world):
     assert (done.state, done.error) == (COMPLETED, "")
     assert done.duration_seconds == pytest.approx(42, abs=2)
     assert world.cluster.host("node2").domains[uuid].autostart
+
+
+async def test_a_wall_clock_that_jumps_between_two_daemons_ends_no_migration(world):
+    uuid = world.vm("web", memory_mib=4096)
+    await world.look()
+    asked = await world.ask(uuid, "node2")
+    await world.clock.advance(5.0)
+    await world.migrations.stop()
+    record = await world.journal.migration(asked.id)
+    await world.journal.update_migration(replace(record, started_at=record.started_at - 4000.0))
+    again = world.restarted()
+    await again.look()
+    await again.clock.run(again.migrations.adopt())
+    done = await again.clock.run(again.migrations.wait(asked.id))
+    assert (done.state, done.error) == (COMPLETED, "")
+    assert done.duration_seconds == pytest.approx(42, abs=2)
 
 
 async def test_a_restarted_daemon_finds_what_ended_meanwhile(world):
