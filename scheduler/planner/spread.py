@@ -19,7 +19,11 @@ CODE = "spread"
 STEP_GAIN: Final = 0.1
 """A step must gain this part of the minimum gain, measured at one host's mean share in the score."""
 LEAST_GAIN: Final = 0.01
-"""A plan must lower the score by this much times the largest weight: three times what noise of 5 % alone can gain."""
+"""A plan must lower the score by this much times the largest weight."""
+NOISE: Final = 0.05
+"""Part of its demand by which a VM's measured demand may be off, one look after the other."""
+ABOVE_NOISE: Final = 2.0
+"""A plan must gain so many times what noise is expected to change about the score: it is in that before and after."""
 _WHOLE_SCAN: Final = 60_000
 """Up to so many pairs of VM and host each step looks at all of them, above at the most and the least loaded hosts."""
 _SHORTLIST: Final = 16
@@ -55,15 +59,22 @@ class Spread:
         movable &= lasting > 0
         trial = load.copy()
         moves = self._descend(trial, movable, lasting, budget)
-        least = max(
-            self._settings.minimum_gain_ratio * before, LEAST_GAIN * max(self._settings.weights.values(), default=0.0)
-        )
+        least = self._least(load, before)
         if before - Evenness(trial).score() < least and before - self._unlimited(trial, moves, movable, budget) < least:
             return []
         moves = self._refined(load, trial, moves, movable, lasting, budget)
         for move in moves:
             load.move(move.vm, move.destination)
         return moves
+
+    def _least(self, load: Load, before: float) -> float:
+        """What a plan must gain: more than the minimum, and more than noise seems to gain in a settled cluster."""
+        weights = self._settings.weights
+        return max(
+            self._settings.minimum_gain_ratio * before,
+            LEAST_GAIN * max(weights.values(), default=0.0),
+            ABOVE_NOISE * weights.get("cpu", 0.0) * _noise(load),
+        )
 
     def _unlimited(self, load: Load, moves: list[Move], movable: BoolArray, budget: Budget) -> float:
         """The score that descent would reach in plans to come: few moves of many are worth making, too."""
@@ -174,6 +185,20 @@ class Spread:
         source, names = int(load.view.vm_host[vm]), load.view.hosts
         reason = Reason(CODE, f"{names[source].name} carries more than {names[host].name}")
         return Move(vm=vm, source=source, destination=host, gain=gain, reason=reason)
+
+
+def _noise(load: Load) -> float:
+    """By how much independent noise in the demand of VMs can be expected to change the term `cpu`.
+
+    A standard deviation is a norm: what is added to the use of hosts changes it by no more than its own deviation, here
+    the root mean square over hosts of sqrt(sum of (NOISE x demand)^2) / CPUs.
+    """
+    placed = np.flatnonzero(load.view.active)
+    squares = np.bincount(
+        load.view.vm_host[placed], weights=(NOISE * load.demand[placed]) ** 2, minlength=len(load.judged)
+    )
+    of_hosts = (squares / load.cpus**2)[load.judged]
+    return float(np.sqrt(of_hosts.mean())) if len(of_hosts) else 0.0
 
 
 def _open(view: View, vm: int, host: int) -> bool:

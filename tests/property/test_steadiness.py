@@ -44,11 +44,21 @@ def held(snapshot: Snapshot, before: Snapshot | None, round_seconds: float = 10.
 
 
 @objectives
-@pytest.mark.parametrize("mixed", [False, True])
-def test_noise_moves_nothing_once_the_cluster_is_settled(objective: Objective, mixed: bool) -> None:
-    snapshot = generated(8, 120, seed=3, mixed=mixed)
-    settled = apply_plan(snapshot, planned(snapshot, objective))
-    random, seen = Random(5), None
+@pytest.mark.parametrize(
+    ("hosts", "vms", "seeds"), [(3, 40, (6, 8, 22, 25)), (5, 30, (3, 4, 12, 15)), (8, 120, (3, 6))]
+)
+def test_noise_moves_nothing_once_the_cluster_is_settled(
+    objective: Objective, hosts: int, vms: int, seeds: tuple[int, ...]
+) -> None:
+    for seed in seeds:
+        snapshot = generated(hosts, vms, seed=seed, mixed=seed % 2 == 1)
+        settled = apply_plan(snapshot, planned(snapshot, objective))
+        stays(settled, objective, Random(seed))
+
+
+def stays(settled: Snapshot, objective: Objective, random: Random) -> None:
+    """Nothing moves in many rounds of noise."""
+    seen = None
     for number in range(ROUNDS):
         seen = held(replace(settled, vms=tuple(noisy(vm, random) for vm in settled.vms)), seen)
         assert planned(seen, objective).steps == (), f"round {number}"
