@@ -41,8 +41,10 @@ class ApiError(Exception):
 class Api:
     """A daemon. Each call connects anew; all raise ApiError."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, patience_seconds: float | None = None) -> None:
         self._endpoint = endpoint
+        self._patience_seconds = patience_seconds
+        """How long a call may take; None: as long as it does, such as a VM's start on a slow host."""
 
     def get(self, path: str, **query: object) -> Record:
         """What is there; a query value of None is left out."""
@@ -86,8 +88,8 @@ class Api:
     async def _session(self) -> "AsyncIterator[aiohttp.ClientSession]":
         import aiohttp
 
-        # A call may take long (a VM's start on a slow host); a daemon that is gone is noticed by the socket.
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        # A daemon that is gone is noticed by the socket.
+        timeout = aiohttp.ClientTimeout(total=self._patience_seconds, sock_connect=10)
         endpoint = self._endpoint
         headers = endpoint.headers()
         try:
@@ -102,7 +104,9 @@ class Api:
         except aiohttp.ClientConnectorError as error:
             raise ApiError("unavailable", endpoint.why_not(error.os_error)) from None
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ApiError("unavailable", f"the daemon at {endpoint} broke off: {error}") from None
+            raise ApiError(
+                "unavailable", f"the daemon at {endpoint} broke off: {str(error) or 'no answer came'}"
+            ) from None
         except json.JSONDecodeError:
             raise ApiError("unavailable", f"what answers at {endpoint} is no virt-scheduler") from None
 

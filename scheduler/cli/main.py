@@ -43,6 +43,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "decisions": "history:decisions",
         "events": "history:events",
         "requests": "access:requests",
+        "report": "report:report",
     },
     "Without a daemon": {
         "plan": "offline:plan",

@@ -1,6 +1,6 @@
 """What the operator wrote: models, loading, differences between two versions. Knows no hypervisor and no loop."""
 
-from .loading import DEFAULT_PATH, ConfigError, files_read, find_socket, load, parse
+from .loading import DEFAULT_PATH, ConfigError, as_written, files_read, find_socket, load, parse
 from .models import Config
 from .reload import Changes, differences
 
@@ -9,6 +9,7 @@ __all__ = [
     "Changes",
     "Config",
     "ConfigError",
+    "as_written",
     "differences",
     "files_read",
     "find_socket",

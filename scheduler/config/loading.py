@@ -4,6 +4,7 @@ import contextlib
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -60,6 +61,12 @@ def find_socket(path: Path | None = None) -> Path:
             if sources.table:
                 return ApiSection.model_validate(sources.table.get("api", {})).socket
         raise
+
+
+def as_written(path: Path | None = None) -> tuple[dict[str, Any], list[str]]:
+    """The table that the files make together, whatever is wrong in it, and why some cannot be read, a line each."""
+    sources, problems = _read(path)
+    return sources.table, problems
 
 
 def files_read(path: Path | None = None) -> list[Path]:

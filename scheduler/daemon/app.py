@@ -17,6 +17,7 @@ from ..config.models import Config
 from ..hypervisor.cluster import LibvirtCluster
 from ..operations.clock import Clock, SystemClock
 from ..operations.journal import Journal, JournalError
+from ..operations.journal_file import NAME
 from ..web.app import create_app
 from ..web.control import ControlError
 from ..web.server import ListenError, serve_api, serve_metrics
@@ -74,7 +75,7 @@ async def serve(
     """
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_alone_in(config.state_directory))
-        journal = await Journal.open(config.state_directory / "journal.sqlite")
+        journal = await Journal.open(config.state_directory / NAME)
         stack.push_async_callback(journal.close)
         daemon = Daemon(config, path, cluster, journal, clock or SystemClock())
         stack.push_async_callback(daemon.stop)

@@ -15,6 +15,8 @@ from .journal_schema import STEPS, up_to_date
 
 log = structlog.get_logger(__name__)
 
+NAME = "journal.sqlite"
+"""Of the file in the state directory."""
 SET_ASIDE_KEPT = 3
 """Damaged files that stay; the oldest go."""
 
