@@ -186,6 +186,7 @@ def _vm(
             domain.uuid, host, vcpus=facts.vcpus, now_s=windows.now_s, recent_s=windows.recent_s
         ),
         memory_used_mib=domain.memory_used_mib,
+        dirty_mib_per_s=demand.dirty_mib_per_s(domain.uuid, now_s=windows.now_s),
         required_cpu_features=facts.required_cpu_features,
         cpu_missing_on=cpu_verdicts(facts),
         domain_type=facts.virt_type,

@@ -19,8 +19,12 @@ MINIMUM_SPACING_S = 0.8
 """Two looks that are closer give a rate that is mostly noise; the later one is passed over."""
 
 LAST_RATE_HOLDS_S = 60.0
+DIRTY_RATE_HOLDS_S = 3600.0
+"""Sampled rarely, and told until it is this old."""
 START_UP_S = 60.0
 """What a guest uses while it boots says nothing of what it will use: it is no part of the high percentile."""
+DIRTY_RATES = 2
+"""Of so many samples the highest counts: a quiet second does not make a quiet guest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class _VmWindow:
     """When it was last seen active, on any host."""
     active_since_s: float = -inf
     rates: deque[Rate] = field(default_factory=deque)
+    dirtying: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=DIRTY_RATES))
+    """When memory written was sampled, and MiB/s."""
     high: tuple[object, float | None] = (None, None)
     """The high percentile, after what it is of: it changes with the rates only, and is asked for far more often."""
 
@@ -82,6 +88,11 @@ class DemandBook:
             if not domain.incoming:
                 self._record_domain(observation.host, observation.monotonic_s, domain)
 
+    def record_dirtying(self, uuid: str, at_s: float, mib_per_s: float) -> None:
+        """Take in a sample of how much memory a VM writes."""
+        if uuid in self._vms:
+            self._vms[uuid].dirtying.append((at_s, mib_per_s))
+
     def forget_all_but(self, uuids: set[str]) -> None:
         """Drop the VMs that no longer exist anywhere."""
         for uuid in self._vms.keys() - uuids:
@@ -106,6 +117,12 @@ class DemandBook:
             demands = sorted(rate.demand_cores for rate, _ in recent if not rate.starting)
             window.high = of, demands[max(0, ceil(percentile * len(demands)) - 1)] if demands else None
         return window.high[1]
+
+    def dirty_mib_per_s(self, uuid: str, *, now_s: float) -> float | None:
+        """How much memory it writes. None: not known, or not lately."""
+        window = self._vms.get(uuid)
+        samples = window.dirtying if window is not None else ()
+        return max((rate for at_s, rate in samples if now_s - at_s <= DIRTY_RATE_HOLDS_S), default=None)
 
     def starting(self, uuid: str, *, now_s: float, recent_s: float) -> bool:
         """Whether a VM has been seen running for less than `recent_s`, so that its mean demand is not known yet."""

@@ -94,6 +94,7 @@ class Vm:
     memory_used_mib: float | None = None
     """Memory that a migration has to carry. None: `memory_mib`."""
     dirty_mib_per_s: float | None = None
+    """How much memory it writes, the higher one of the latest two samples. None: unknown, taken for 0."""
     required_cpu_features: frozenset[str] | None = None
     """What the guest's CPU shows to it. None: unknown."""
     cpu_missing_on: Mapping[str, frozenset[str]] = field(default_factory=dict)

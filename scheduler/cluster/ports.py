@@ -176,3 +176,9 @@ class HypervisorCluster(Protocol):
 
     async def abort_job(self, host: str, uuid: str) -> None:
         """Abort the domain's running migration; it keeps running on its source."""
+
+    async def sample_dirty_rate(self, host: str, uuid: str) -> float:
+        """How many MiB/s of its memory a running guest writes, looked at for a second or so.
+
+        RefusedError: the host cannot tell. Not to be asked of a domain that migrates: BusyError, perhaps late.
+        """

@@ -19,6 +19,7 @@ from ..cluster.ports import HypervisorCluster, HypervisorError
 from ..cluster.rules import Rules
 from ..operations.clock import Clock
 from .compatibility import CpuCompatibility, GuestCpu, kinds_of
+from .dirtying import DirtyRates
 from .hosts import same_machine_as
 from .waiting import end, happens
 from .whereabouts import Whereabouts
@@ -103,6 +104,7 @@ class Observer:
         self._clock = clock
         self._watches: dict[str, _Watch] = {}
         self._demand = DemandBook()
+        self._dirty_rates = DirtyRates(cluster, self._demand, clock)
         self._whereabouts = Whereabouts()
         self.compatibility = CpuCompatibility(cluster, self._answers_changed)
         self._recent = Picture(self._demand, self.compatibility.verdicts)
@@ -137,6 +139,7 @@ class Observer:
         """Stop looking at all."""
         await end(*(watch.task for watch in self._watches.values()))
         await self.compatibility.close()
+        await self._dirty_rates.close()
 
     async def follow_events(self) -> None:
         """Take in what the hypervisors tell, until cancelled."""
@@ -146,6 +149,7 @@ class Observer:
                 continue
             if event.kind is EventKind.CONNECTED:
                 self.compatibility.forget(event.host)
+                self._dirty_rates.forget(event.host)
             elif event.kind is EventKind.DISCONNECTED:
                 self._lost(watch, event.detail or "connection lost")
             self._witness.on_event(event)
@@ -321,6 +325,7 @@ class Observer:
         for twin in twins[1:]:
             self._refuse(twin, watch)
         self._demand.record(observation)
+        self._dirty_rates.seen(observation)
         came_back = not watch.reachable
         watch.reachable, watch.detail = True, ""
         self._draw(watch)

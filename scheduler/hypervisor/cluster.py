@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from ..cluster.observation import DomainFacts, DomainObservation, Event, HostObservation
 from ..cluster.ports import (
+    BusyError,
     CpuAnswer,
     Definition,
     HostAddress,
@@ -16,7 +17,7 @@ from ..cluster.ports import (
     RefusedError,
     UnreachableError,
 )
-from . import migration, peer
+from . import dirty_rate, migration, peer
 from .acting import act
 from .binding import Connection, libvirt, optional
 from .blockers import SharedStorage
@@ -26,6 +27,7 @@ from .domain_xml import read_definition
 from .inventory import GuestKinds, Inventory
 from .session import Session
 
+DIRTY_RATE_READS = 5
 DOWNTIME_RETRY_S = 0.1
 PROBE_TIMEOUT_S = 10.0
 
@@ -160,6 +162,17 @@ class LibvirtCluster:
     async def abort_job(self, host: str, uuid: str) -> None:
         """Abort the domain's running migration. Raises RefusedError when it has none."""
         await self._session(host).domain_call(lambda connection: migration.abort(connection, uuid))
+
+    async def sample_dirty_rate(self, host: str, uuid: str) -> float:
+        """How many MiB/s of its memory the guest writes, sampled for a second."""
+        session = self._session(host)
+        await session.domain_call(lambda connection: dirty_rate.begin(connection, uuid))
+        for _ in range(DIRTY_RATE_READS):
+            await asyncio.sleep(dirty_rate.CALCULATION_S)
+            rate = await session.domain_call(lambda connection: dirty_rate.result_mib_per_s(connection, uuid))
+            if rate is not None:
+                return rate
+        raise BusyError(host, "no dirty rate was told")
 
     async def _limit_downtime(self, host: str, uuid: str, downtime_ms: int) -> None:
         """Set the limit once the migration's job runs; before, libvirt would not take it or forget it."""

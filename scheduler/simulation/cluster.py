@@ -25,11 +25,8 @@ from ..cluster.ports import (
 from ..hypervisor.blockers import SharedStorage
 from ..hypervisor.domain_xml import read_definition
 from . import cpu
-from .host import Domain, Guest, SimulatedHost
+from .host import CALL_TIMEOUT_SECONDS, SAMPLING_SECONDS, Domain, Guest, SimulatedHost, bare_xml
 from .transfer import Transfer
-
-CALL_TIMEOUT_SECONDS = 10.0
-"""After which a call to a frozen host is given up."""
 
 
 class SimulatedCluster:
@@ -63,11 +60,7 @@ class SimulatedCluster:
         """A VM that is defined on a host, straight from its facts; returns its UUID."""
         uuid = uuid or str(uuids.uuid5(uuids.NAMESPACE_OID, name))
         self._facts[uuid] = facts
-        xml = (
-            f"<domain type='{facts.virt_type}'><name>{name}</name><uuid>{uuid}</uuid>"
-            f"<memory unit='MiB'>{facts.memory_mib}</memory><vcpu>{facts.vcpus}</vcpu></domain>"
-        )
-        self._define(self._hosts[host], uuid, name, xml)
+        self._define(self._hosts[host], uuid, name, bare_xml(uuid, name, facts))
         if running:
             self._boot(self._hosts[host], uuid)
         return uuid
@@ -266,6 +259,14 @@ class SimulatedCluster:
         if transfer is None:
             raise RefusedError(host, "no job is active on the domain")
         transfer.cancel("operation aborted: migration job: canceled by client")
+
+    async def sample_dirty_rate(self, host: str, uuid: str) -> float:
+        """See HypervisorCluster."""
+        found = await self._reach(host)
+        if found.sampling_error:
+            raise RefusedError(host, found.sampling_error)
+        await self._sleep(SAMPLING_SECONDS)
+        return self._domain(found, uuid).guest.dirty_mib_per_s
 
     # How it works
 

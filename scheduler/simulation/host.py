@@ -6,6 +6,10 @@ from ..cluster.model import VmState
 from ..cluster.observation import DomainFacts, DomainObservation, HostFacts, HostObservation
 
 NS = 1_000_000_000
+CALL_TIMEOUT_SECONDS = 10.0
+"""After which a call to a frozen host is given up."""
+SAMPLING_SECONDS = 1.0
+"""For which a guest's memory is looked at to tell how much of it is written."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,6 +93,8 @@ class SimulatedHost:
     """What migrating to it fails with, at once."""
     receive_breaks_at: float | None = None
     """The part of the memory after which migrating to it breaks off."""
+    sampling_error: str = ""
+    """Why it cannot tell how much memory guests write."""
     cpu_verdict_unknown: bool = False
     busy_ns: float = 0.0
     counted_until_s: float = 0.0
@@ -133,3 +139,11 @@ class SimulatedHost:
             cpu_busy_ns=int(self.busy_ns),
             memory_available_mib=max(self.facts.memory_mib - used_mib, 0.0),
         )
+
+
+def bare_xml(uuid: str, name: str, facts: DomainFacts) -> str:
+    """A definition that says little more than how large the VM is."""
+    return (
+        f"<domain type='{facts.virt_type}'><name>{name}</name><uuid>{uuid}</uuid>"
+        f"<memory unit='MiB'>{facts.memory_mib}</memory><vcpu>{facts.vcpus}</vcpu></domain>"
+    )

@@ -44,6 +44,18 @@ def test_demand_is_used_plus_waited():
     assert book.wait_ratio("u", "a", vcpus=2, now_s=10, recent_s=60) == pytest.approx(0.3)
 
 
+def test_the_higher_of_the_latest_two_dirty_rates_holds_for_an_hour():
+    book = book_of(look(0, used_s=0))
+    assert book.dirty_mib_per_s("u", now_s=0) is None
+    for at_s, rate in ((0, 90.0), (600, 40.0), (1200, 0.0)):
+        book.record_dirtying("u", at_s, rate)
+    assert book.dirty_mib_per_s("u", now_s=1200) == 40.0
+    assert book.dirty_mib_per_s("u", now_s=4300) == 0.0
+    assert book.dirty_mib_per_s("u", now_s=4801) is None
+    book.record_dirtying("gone", 0, 1.0)
+    assert book.dirty_mib_per_s("gone", now_s=0) is None
+
+
 def test_one_look_is_no_rate():
     assert book_of(look(0, used_s=5, delay_s=0)).demand_cores("u", now_s=0, recent_s=60) is None
 

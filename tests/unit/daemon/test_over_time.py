@@ -190,7 +190,8 @@ async def test_migrations_that_fail_are_no_avalanche(house: House):
 
 
 async def test_one_that_never_converges_is_aborted_and_seldom_tried_again(house: House):
-    """How fast it writes is not known beforehand, and nothing else on the hot host can move."""
+    """Its host cannot tell how fast it writes, and nothing else on the hot host can move."""
+    house.cluster.host("node1").sampling_error = "this function is not supported by the connection driver"
     uuid = house.vm("writer", cores=4.0)
     house.cluster.guest(uuid).dirty_mib_per_s = 200.0
     for number in range(2):
@@ -203,3 +204,16 @@ async def test_one_that_never_converges_is_aborted_and_seldom_tried_again(house:
     assert 2 <= len(made) <= 5
     assert all(wait >= 300 * 2**number for number, wait in enumerate(gaps(made)))
     assert "writer" in str(daemon.cycle.last)
+
+
+async def test_one_whose_writing_is_sampled_is_not_even_tried_when_it_would_never_converge(house: House):
+    uuid = house.vm("writer", cores=4.0)
+    house.cluster.guest(uuid).dirty_mib_per_s = 200.0
+    for number in range(2):
+        house.vm(f"gpu{number}", cores=4.0, blockers=("a PCI device",))
+    await house.go(AUTO + AT_ONCE)
+    await house.clock.advance(300)
+    assert await house.migrations() == []
+    plan = (await house.cycle()).plan
+    assert plan is not None
+    assert "dirties 200 MiB/s" in str(plan["unmoved"])
