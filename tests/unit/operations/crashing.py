@@ -11,6 +11,7 @@ import sqlite3
 import sys
 import time
 from contextlib import closing
+from math import inf
 from pathlib import Path
 
 from scheduler.operations.history import Move
@@ -19,19 +20,21 @@ from scheduler.operations.records import Decision, Trigger
 from scheduler.operations.settings import Retention
 
 
-async def write_on(path: Path, told: int) -> None:
-    """Write for ever; each number is told when the journal says that it is written."""
+async def write_on(path: Path, told: int, count: float = inf) -> None:
+    """Write for ever, or so many numbers; each is told when the journal says that it is written."""
     journal = await Journal.open(path)
     journal.retain(Retention(max_size_mib=1, keep_seconds=50.0))
     moves = await journal.moves()
     number = int(moves[-1].at) + 1 if moves else 0
-    while True:
+    end = number + count
+    while number < end:
         await journal.add_move(Move("u", "node1", "node2", float(number), Trigger.BALANCE, success=True))
         os.write(told, f"{number}\n".encode())
         await journal.add_decision(Decision(cycle=f"c{number}", at=number, sentence="x" * 3000, kind="plan"))
         if number % 7 == 0:
             await journal.tidy(number)
         number += 1
+    await journal.close()
 
 
 def kill_one(path: Path, after_s: float) -> int:
