@@ -27,13 +27,11 @@ _config = click.option(
 def run(choice: Choice, config_path: Path | None, log_level: str | None) -> None:
     """Run the daemon in the foreground."""
     path = config_path or choice.config_path
-    config = _load(path)
+    _load(path)
+    from ..daemon.app import run as run_daemon
     from ..logs import configure
 
-    configure(log_level or config.log.level, config.log.format)
-    from ..daemon.app import run as run_daemon
-
-    sys.exit(run_daemon(path))
+    sys.exit(run_daemon(path, lambda config: configure(log_level or config.log.level, config.log.format)))
 
 
 @click.command()
@@ -132,6 +130,10 @@ def _show_status(found: dict[str, object]) -> None:
     say(f"migrations under way: {found['migrations_running']}")
     say(f"recommendations to approve: {found['recommendations_pending']}")
     say(f"config: {found['config_path'] or 'none, the defaults hold'}")
+    pending = found["config_needs_restart"]
+    assert isinstance(pending, list)  # noqa: S101 - the contract
+    if pending:
+        say(f"  in force after a restart: {', '.join(pending)}")
     if found["config_error"]:
         say(f"the last reload was refused: {found['config_error']}")
 

@@ -6,7 +6,7 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import structlog
@@ -40,17 +40,22 @@ class _StopError(Exception):
     """Ends the task group on SIGTERM or SIGINT."""
 
 
-def run(config_path: Path | None) -> int:
-    """Run the daemon until it is told to stop. 0: stopped, 1: it could not go on, 2: the config has mistakes."""
+def run(config_path: Path | None, set_up_logs: Callable[[Config], None] = lambda _: None) -> int:
+    """Run the daemon until it is told to stop. 0: stopped, 1: it could not go on, 2: the config has mistakes.
+
+    `set_up_logs` is called at the start and whenever another config is in force.
+    """
     try:
         config = load(config_path)
     except ConfigError as error:
         sys.stderr.writelines(f"{problem}\n" for problem in error.problems)
         return BAD_INPUT
+    set_up_logs(config)
     path = config_path or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
     code = 0
     try:
-        asyncio.run(serve(config, path, LibvirtCluster(map(str, config.shared_directories)), Notifier()))
+        cluster = LibvirtCluster(map(str, config.shared_directories))
+        asyncio.run(serve(config, path, cluster, Notifier(), set_up_logs=set_up_logs))
     except* (StateError, JournalError, ListenError, OSError) as errors:
         sys.stderr.writelines(f"virt-scheduler: {one}\n" for one in _each(errors))
         code = FAILED
@@ -67,7 +72,13 @@ async def look_over(config: Config) -> list[Finding]:
 
 
 async def serve(
-    config: Config, path: Path | None, cluster: HypervisorCluster, notifier: Notifier, clock: Clock | None = None
+    config: Config,
+    path: Path | None,
+    cluster: HypervisorCluster,
+    notifier: Notifier,
+    *,
+    clock: Clock | None = None,
+    set_up_logs: Callable[[Config], None] = lambda _: None,
 ) -> None:
     """Run the daemon on any cluster until SIGTERM or SIGINT; SIGHUP reloads its config.
 
@@ -77,7 +88,7 @@ async def serve(
         stack.enter_context(_alone_in(config.state_directory))
         journal = await Journal.open(config.state_directory / NAME)
         stack.push_async_callback(journal.close)
-        daemon = Daemon(config, path, cluster, journal, clock or SystemClock())
+        daemon = Daemon(config, path, cluster, journal, clock or SystemClock(), set_up_logs)
         stack.push_async_callback(daemon.stop)
         received = stack.enter_context(_signals())
         try:

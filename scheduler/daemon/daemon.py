@@ -12,7 +12,7 @@ from ..cluster.observation import Event
 from ..cluster.ports import HypervisorCluster
 from ..config.loading import ConfigError, load
 from ..config.models import Config
-from ..config.reload import Changes, differences
+from ..config.reload import differences
 from ..operations.clock import Clock
 from ..operations.context import Context
 from ..operations.drain import Drains
@@ -32,8 +32,9 @@ from .autostart import Autostart
 from .cycle import Cycle, CycleSettings
 from .herald import Herald
 from .notices import Notices
-from .observer import Observer, ObserverSettings, WatchedHost
+from .observer import Observer, ObserverSettings
 from .planning import Planning
+from .roster import Roster
 from .service import Configured, Rooms, Service
 from .view import View
 from .waiting import end, happens
@@ -52,7 +53,13 @@ class Daemon:
     """Everything between the hypervisors and the API. `service` is what the API offers."""
 
     def __init__(
-        self, config: Config, path: Path | None, cluster: HypervisorCluster, journal: Journal, clock: Clock
+        self,
+        config: Config,
+        path: Path | None,
+        cluster: HypervisorCluster,
+        journal: Journal,
+        clock: Clock,
+        set_up_logs: Callable[[Config], None] = lambda _: None,
     ) -> None:
         self.notices = Notices(clock.wall)
         self.metrics = Metrics(self._snapshot, self._hosts, self._running, clock=clock.wall)
@@ -60,7 +67,8 @@ class Daemon:
         self._journal = journal
         self._clock = clock
         self._path = path
-        self._configured = Configured(config=config, path=str(path or ""))
+        self._set_up_logs = set_up_logs
+        self._configured = Configured(config=config, path=str(path or ""), started_with=config)
         self._side_tasks: set[asyncio.Task[None]] = set()
         self._one_config_at_a_time = asyncio.Lock()
         self.access = config.api.to_access()
@@ -88,6 +96,9 @@ class Daemon:
         self._drains = Drains(
             context, self._migrations, lambda hosts: self.planning.drain(self._configured.planner, hosts)
         )
+        self._roster = Roster(
+            cluster, self._observer, self._gate, self._migrations, self._drains, clock, self._on_roster
+        )
         self._autostart = Autostart(self._observer, self._placements, journal, clock, self.worker)
         self.cycle = Cycle(
             self._cycle_settings(config),
@@ -112,9 +123,7 @@ class Daemon:
             self._gate.restore(await self._journal.moves())
             for record in reversed(await self._journal.migrations(limit=REMEMBERED_MIGRATIONS)):
                 self._experience.learn(record)
-            for address in self._configured.config.to_host_addresses():
-                await self._cluster.connect(address)
-            self._watch_hosts(self._configured.config)
+            await self._roster.follow(self._configured.config)
             if not await happens(self._observer.heard, WAIT_FOR_HOSTS_S, self._clock):
                 log.warning("not every host was heard of, starting all the same")
             await self._placements.recover()
@@ -133,6 +142,7 @@ class Daemon:
         self.service.ready = False
         self.metrics.leads(leads=False)
         self.notices.close()
+        await self._roster.stop()
         await self._autostart.stop()
         await self._placements.stop()
         await self._drains.stop()
@@ -156,13 +166,21 @@ class Daemon:
                 raise ControlError("invalid", str(error)) from error
             changes = differences(self._configured.config, new)
             self._configured.config, self._configured.error = new, ""
+            self._set_up_logs(new)
             self._settle(new)
-            await self._change_hosts(new, changes)
+            await self._roster.follow(new)
         self.metrics.config_reloaded(ok=True)
-        self.notices.publish("config", str(changes))
-        log.info("config reloaded", changes=list(changes.lines), needs_restart=list(changes.needs_restart))
+        leaving = sorted(self._roster.leaving)
+        log.info(
+            "config reloaded",
+            changes=list(changes.lines),
+            needs_restart=self._configured.needs_restart,
+            let_go_later=leaving,
+        )
         self._observer.changed.set()
-        return str(changes)
+        later = f" (let go when nothing is under way there: {', '.join(leaving)})" if leaving else ""
+        self.notices.publish("config", f"{changes}{later}")
+        return f"{changes}{later}"
 
     # What is seen: see observer.Witness
 
@@ -198,6 +216,11 @@ class Daemon:
             self._view.restart_contention(record.source, record.destination)
             self._observer.changed.set()
 
+    def _on_roster(self) -> None:
+        """Hosts have come or gone."""
+        self.metrics.hosts_configured(self._roster.names)
+        self._observer.changed.set()
+
     # The config in force
 
     def _settle(self, config: Config) -> None:
@@ -212,7 +235,6 @@ class Daemon:
         self._placements.settings = config.to_planner_settings()
         self.cycle.settings = self._cycle_settings(config)
         self.metrics.mode_set(config.mode)
-        self.metrics.hosts_configured([host.name for host in config.hosts])
 
     def _cycle_settings(self, config: Config) -> CycleSettings:
         return CycleSettings(
@@ -223,21 +245,6 @@ class Daemon:
             event_debounce_s=config.event_debounce_seconds,
             mode_of=_modes(config),
         )
-
-    def _watch_hosts(self, config: Config) -> None:
-        for host in config.hosts:
-            reserved_mib = host.reserved_memory_mib
-            self._observer.watch(WatchedHost(name=host.name, reserved_memory_mib=reserved_mib, labels=host.labels))
-
-    async def _change_hosts(self, config: Config, changes: Changes) -> None:
-        """A host with a new address may be another machine: it is forgotten, and watched anew."""
-        for name in (*changes.hosts_removed, *changes.hosts_changed):
-            await self._observer.unwatch(name)
-            await self._cluster.disconnect(name)
-        for address in config.to_host_addresses():
-            if address.name in {*changes.hosts_added, *changes.hosts_changed}:
-                await self._cluster.connect(address)
-        self._watch_hosts(config)
 
     def _rooms(self) -> Rooms:
         return Rooms(
@@ -250,6 +257,7 @@ class Daemon:
             migrations=self._migrations,
             placements=self._placements,
             drains=self._drains,
+            roster=self._roster,
             cycle=self.cycle,
             notices=self.notices,
             clock=self._clock,
@@ -268,7 +276,7 @@ class Daemon:
         return self._migrations.running()
 
     def _cordoned(self) -> Collection[str]:
-        return self._drains.cordoned()
+        return {*self._drains.cordoned(), *self._roster.leaving}
 
     def _aside(self, work: Coroutine[None, None, None]) -> None:
         """Do something small without making the caller wait; an error in it is logged."""

@@ -10,6 +10,7 @@ from ..cluster.model import HostState, Snapshot, Vm
 from ..cluster.ports import DefinitionError, HypervisorCluster
 from ..cluster.reason import Reason
 from ..config.models import Config
+from ..config.reload import differences
 from ..hypervisor.widening import Allowed, find_widening
 from ..operations import patience
 from ..operations.clock import Clock
@@ -43,6 +44,7 @@ from .cycle import Cycle
 from .hosts import host_status
 from .notices import Notices
 from .observer import Observer
+from .roster import Roster
 from .selection import chosen, known_host, one
 from .view import View
 
@@ -54,8 +56,14 @@ class Configured:
     """The config in force and what is wrong with the one on disk."""
 
     config: Config
+    started_with: Config
     path: str
     error: str = ""
+
+    @property
+    def needs_restart(self) -> list[str]:
+        """Keys that have another value than at the start, where they are taken in."""
+        return list(differences(self.started_with, self.config).needs_restart)
 
     @property
     def planner(self) -> PlannerSettings:
@@ -76,6 +84,7 @@ class Rooms:
     migrations: Migrations
     placements: Placements
     drains: Drains
+    roster: Roster
     cycle: Cycle
     notices: Notices
     clock: Clock
@@ -112,6 +121,7 @@ class Service:
             recommendations_pending=rooms.cycle.recommendations_pending,
             config_path=rooms.configured.path,
             config_error=rooms.configured.error,
+            config_needs_restart=rooms.configured.needs_restart,
             hosts_down={
                 host.name: rooms.observer.detail(host.name)
                 for host in snapshot.hosts
@@ -122,7 +132,6 @@ class Service:
     def hosts(self) -> list[HostStatus]:
         """All hosts, in the config's order."""
         rooms, snapshot = self._rooms, self._rooms.view.snapshot()
-        uris = {host.name: host.uri for host in rooms.configured.config.hosts}
         vms: dict[str | None, list[Vm]] = defaultdict(list)
         for vm in snapshot.vms:
             for name in {vm.host, vm.destination} if vm.active else ():
@@ -132,10 +141,10 @@ class Service:
                 host_status(
                     host,
                     vms[host.name],
-                    uri=uris.get(host.name, ""),
+                    uri=rooms.roster.uri(host.name),
                     detail=rooms.observer.detail(host.name),
                     age_s=rooms.observer.age_s(host.name),
-                    flag=_word(rooms.drains.flag(host.name)),
+                    flag=_word(rooms.drains.flag(host.name), leaves=host.name in rooms.roster.leaving),
                     slots=rooms.gate.slots(host.name),
                 ),
                 drain_ends_at=rooms.drains.ends_at(host.name),
@@ -413,7 +422,9 @@ class Service:
         return self._rooms.notices.listen(after)
 
 
-def _word(flag: HostFlag | None) -> str:
+def _word(flag: HostFlag | None, *, leaves: bool) -> str:
+    if leaves:
+        return "out of the config, let go when nothing is under way there"
     if flag is None:
         return ""
     return "draining" if flag.draining else "cordoned"

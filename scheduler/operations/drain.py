@@ -92,6 +92,13 @@ class Drains:
             if waiting and record.source == host:
                 await self._migrations.abort(record.id, f"{host} is in service again")
 
+    async def let_go(self, host: str) -> None:
+        """The host is taken out of the config: its drain asks for nothing more. Should it come back, it is cordoned."""
+        await self._end(host)
+        self._forget(host)
+        if (flag := self._flags.get(host)) and flag.draining:
+            await self._set(host, draining=False, requested_by=flag.requested_by)
+
     async def restore(self) -> None:
         """At start: the flags as journalled; drains go on."""
         for flag in await self._context.journal.host_flags():

@@ -44,6 +44,8 @@ class Gate:
     def __init__(self, limits: Limits, clock: Clock, mode_hold: Callable[[Vm], str | None] | None = None) -> None:
         self.limits = limits
         self.mode_hold = mode_hold
+        self.leaving: Collection[str] = ()
+        """Hosts that are about to be let go: nothing begins there, from there or to there."""
         self._clock = clock
         self._opened_at_s = clock.monotonic()
         self._history = MoveHistory()
@@ -108,6 +110,9 @@ class Gate:
         if uuid in self._reservations:
             host = self._reservations[uuid].host
             return (Reason("starting", f"is being started on {host}", host=host),)
+        for host in (source, destination):
+            if host in self.leaving:
+                return (Reason("host_leaves", f"{host} was taken out of the config", host=host),)
         if trigger in PERSONAL:
             return ()
         now_s, limits, history = self._clock.monotonic(), self.limits, self._history
@@ -171,6 +176,12 @@ class Gate:
     def busy(self, uuid: str) -> bool:
         """Whether the VM is being started or moved, or is about to be."""
         return uuid in self._bookings or uuid in self._reservations
+
+    def occupied(self, host: str) -> bool:
+        """Whether something is under way on a host, or about to be."""
+        return any(kept.host == host for kept in self._reservations.values()) or any(
+            host in (booking.source, booking.destination) for booking in self._bookings.values()
+        )
 
     def slots(self, host: str) -> tuple[int, int]:
         """Migrations under way to and from a host."""

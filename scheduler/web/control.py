@@ -61,6 +61,8 @@ class Status:
     config_path: str
     config_error: str
     """Why the last reload was refused; empty when the file in force is the one on disk."""
+    config_needs_restart: list[str] = field(default_factory=list)
+    """Keys of the config in force that the daemon takes in at its next start."""
     hosts_down: dict[str, str] = field(default_factory=dict)
     """The hosts that are not up, by name, and why: they take part in nothing."""
 

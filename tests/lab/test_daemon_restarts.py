@@ -160,6 +160,27 @@ def test_a_reload_changes_rules_and_hosts_and_refuses_mistakes(quick_lab: Lab, s
     until(lambda: daemon.sees("vm1", "running", "node3"), "the host is back")
 
 
+def test_a_host_taken_out_of_the_config_is_let_go_when_its_migration_has_ended(
+    quick_lab: Lab, start_daemon: StartDaemon
+) -> None:
+    daemon = start_daemon(FAST, SLOW_MIGRATION)
+    number = begin_slow_migration(quick_lab, daemon)
+    good = daemon.config_file.read_text()
+    first, rest = good.index('[[hosts]]\nname = "node1"'), good.index('[[hosts]]\nname = "node2"')
+    daemon.config_file.write_text(good[:first] + good[rest:])
+    told = daemon.run("reload")
+    assert told.exit_code == 0
+    assert told.out == "host node1 removed (let go when nothing is under way there: node1)\n"
+    assert daemon.get(f"migrations/{number}")["state"] == "migrating"
+    assert daemon.host("node1")["state"] == "maintenance"
+    completed = until(lambda: daemon.migration_of("vm1", state="completed"), "it ends", seconds=60)
+    assert (completed["id"], completed["error"]) == (number, "")
+    assert definitions(quick_lab, "vm1") == running_on(quick_lab, "vm1") == ["node2"]
+    left = ["node2", "node3"]
+    until(lambda: [host["name"] for host in daemon.get("hosts")["hosts"]] == left, "the host is let go")
+    assert 'host="node1"' not in daemon.metrics()
+
+
 def told_of(daemon: RunningDaemon, whom: str, *, last: str) -> list[str]:
     """What the events say of `whom`, once the newest of it is `last`."""
     lines = [line for line in daemon.run("events").out.splitlines() if whom in line]

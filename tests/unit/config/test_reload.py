@@ -40,13 +40,32 @@ def test_a_changed_key_is_told_as_it_is_written(addition: str, line: str) -> Non
     assert str(changes) == line
 
 
-def test_a_new_rule_is_told_with_its_values() -> None:
-    changes = differences(*after(OLD + '[[pins]]\nvm = "db-*"\nhosts = ["node1", "node2"]'))
+PINS = """[[pins]]
+vm = "db-*"
+hosts = ["node1", "node2"]
+[[pins]]
+vm = "web-*"
+hosts = ["node1"]
+strength = "should"
+"""
+MODES = '[[modes]]\nvm = "a*"\nmode = "auto"\n[[modes]]\nvm = "ab*"\nmode = "observe"\n'
+
+
+def test_rules_come_and_go_as_a_whole() -> None:
+    changes = differences(*after(OLD + PINS.replace("db-*", "sql-*"), OLD + PINS))
     assert changes.lines == (
-        "pins[0].vm: none -> db-*",
-        "pins[0].hosts: none -> node1, node2",
-        "pins[0].strength: none -> must",
+        'pins removed: { vm = "db-*", hosts = ["node1", "node2"] }',
+        'pins added: { vm = "sql-*", hosts = ["node1", "node2"] }',
     )
+    first_gone = OLD + PINS[PINS.index("[[pins]]", 1) :]
+    assert differences(*after(first_gone, OLD + PINS)).lines == changes.lines[:1]
+
+
+def test_order_is_told_where_it_counts() -> None:
+    first, second = MODES.split("\n[[modes]]")
+    assert differences(*after(f"[[modes]]{second}\n{first}{OLD}", OLD + MODES)).lines == ("modes: in another order",)
+    first, second = PINS.split("\n[[pins]]")
+    assert differences(*after(f"[[pins]]{second}\n{first}{OLD}", OLD + PINS)).lines == ()
 
 
 def test_hosts_are_added_removed_and_changed_by_name() -> None:

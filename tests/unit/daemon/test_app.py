@@ -90,8 +90,10 @@ async def get(path: Path, url: str) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def serving(config: Config, path: Path, notifier: Notifier) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(serve(config, path, cluster(), notifier))
+async def serving(
+    config: Config, path: Path, notifier: Notifier, in_force: Callable[[Config], None] = lambda _: None
+) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(serve(config, path, cluster(), notifier, set_up_logs=in_force))
     try:
         yield task
     finally:
@@ -100,8 +102,8 @@ async def serving(config: Config, path: Path, notifier: Notifier) -> AsyncIterat
 
 async def test_from_ready_over_reload_to_the_end(tmp_path: Path, systemd: Systemd):
     config, path = config_in(tmp_path), tmp_path / "one.toml"
-    before = asyncio.all_tasks()
-    async with serving(config, path, systemd.notifier()) as task:
+    before, in_force = asyncio.all_tasks(), list[Config]()
+    async with serving(config, path, systemd.notifier(), in_force.append) as task:
         await systemd.until("READY=1")
         assert b'"mode":"observe"' in (await get(config.api.socket, "/v1/status")).replace(b" ", b"")
         await systemd.until("WATCHDOG=1")
@@ -115,6 +117,7 @@ async def test_from_ready_over_reload_to_the_end(tmp_path: Path, systemd: System
         await systemd.until("READY=1")
         status = await get(config.api.socket, "/v1/status")
         assert b"one.toml: mode" in status
+        assert [config.mode.value for config in in_force] == ["auto"]
         os.kill(os.getpid(), signal.SIGTERM)
         await systemd.until("STOPPING=1")
         await asyncio.wait_for(task, 5)

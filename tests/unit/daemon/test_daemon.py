@@ -37,6 +37,17 @@ async def test_a_bad_config_changes_nothing_and_is_told(house: House):
     assert daemon.service.status().config_error == ""
 
 
+async def test_what_waits_for_a_restart_is_told_until_it_is_taken_back(house: House):
+    daemon = await house.go()
+    house.write(AUTO + 'shared_directories = ["/srv"]\n[log]\nlevel = "debug"\n')
+    assert (await house.run(daemon.reload())).endswith("(after a restart: shared_directories)")
+    await house.run(daemon.reload())
+    assert daemon.service.status().config_needs_restart == ["shared_directories"]
+    house.write(AUTO)
+    await house.run(daemon.reload())
+    assert daemon.service.status().config_needs_restart == []
+
+
 async def test_hosts_come_and_go_with_the_config(house: House):
     house.vm("web1", "node2")
     house.cluster.add_host("node4", HostFacts(cpus=4, memory_mib=8192))
