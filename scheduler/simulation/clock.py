@@ -74,9 +74,13 @@ class ManualClock:
         return await task
 
     async def _wake_next(self) -> None:
-        wake_at_s, _, waking = heapq.heappop(self._sleepers)
-        if waking.done():
-            return
-        self._now_s = max(self._now_s, wake_at_s)
-        waking.set_result(None)
-        await self.settle()
+        """Wake all who wake at the next moment at which anybody does."""
+        wake_at_s, woken = self._sleepers[0][0], False
+        while self._sleepers and self._sleepers[0][0] == wake_at_s:
+            _, _, waking = heapq.heappop(self._sleepers)
+            if not waking.done():
+                self._now_s = max(self._now_s, wake_at_s)
+                waking.set_result(None)
+                woken = True
+        if woken:
+            await self.settle()

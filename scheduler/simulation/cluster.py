@@ -6,7 +6,7 @@ protocol are for those who set the scene: `add_host`, `add_vm`, and the faults, 
 
 import asyncio
 import uuid as uuids
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
 from ..cluster.model import VmState
 from ..cluster.observation import DomainFacts, DomainObservation, Event, EventKind, HostFacts, HostObservation
@@ -30,10 +30,17 @@ from .transfer import Transfer
 
 
 class SimulatedCluster:
-    """Hosts in memory. `link_mib_per_s` is what a migration gets unless it is capped."""
+    """Hosts in memory. `link_mib_per_s` is what a migration gets unless it is capped.
+
+    `carrying_cores` is what a migration costs each of its two hosts, `slowed_ratio` the part of its CPU that the guest
+    loses meanwhile, and `mishap` says after which part of the memory the next migration breaks off (None: it does not).
+    """
 
     def __init__(self, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
         self.link_mib_per_s = 100.0
+        self.carrying_cores = 0.0
+        self.slowed_ratio = 0.0
+        self.mishap: Callable[[], float | None] = lambda: None
         self.shared_storage = SharedStorage()
         self.history: list[Event] = []
         """All events so far."""
@@ -73,6 +80,17 @@ class SimulatedCluster:
         """From now on the VM wants that many cores."""
         self._count()
         self._guests[uuid].demand_cores = cores
+
+    def set_loads(self, loads: Iterable[tuple[str, float, float | None, float | None]]) -> None:
+        """From now on: UUID, cores wanted, memory in use (MiB) and dirty rate (MiB/s), where None leaves it as is."""
+        self._count()
+        for uuid, cores, memory_used_mib, dirty_mib_per_s in loads:
+            guest = self._guests[uuid]
+            guest.demand_cores = cores
+            if memory_used_mib is not None:
+                guest.memory_used_mib = memory_used_mib
+            if dirty_mib_per_s is not None:
+                guest.dirty_mib_per_s = dirty_mib_per_s
 
     def cut(self, host: str, why: str = "connection refused") -> None:
         """Nobody reaches the host's libvirt any more; its guests and migrations go on."""
@@ -317,20 +335,30 @@ class SimulatedCluster:
         target.domains[uuid] = arriving
         target.boot(arriving)
         arriving.state = VmState.PAUSED
+        self._burden(transfer, domain, carrying=True)
         self._emit(target.name, EventKind.CHANGED, uuid, detail="migration coming in")
 
         def on_pass(number: int) -> None:
             self._emit(transfer.source, EventKind.MIGRATION_ITERATION, uuid, detail=str(number))
 
+        breaks_at = self.mishap() if target.receive_breaks_at is None else target.receive_breaks_at
         try:
-            await transfer.copy(self._clock, self._sleep, on_pass, target.receive_breaks_at)
+            await transfer.copy(self._clock, self._sleep, on_pass, breaks_at)
         except asyncio.CancelledError:
             self._give_up(transfer, stale, transfer.cancelled_because)
             return
         except ConnectionError as error:
             self._give_up(transfer, stale, str(error))
             return
+        finally:
+            self._burden(transfer, domain, carrying=False)
         self._hand_over(transfer, domain, arriving, paused=was_paused)
+
+    def _burden(self, transfer: Transfer, domain: Domain, *, carrying: bool) -> None:
+        self._count()
+        for name in (transfer.source, transfer.destination):
+            self._hosts[name].own_load_cores += self.carrying_cores if carrying else -self.carrying_cores
+        domain.slowed_ratio = self.slowed_ratio if carrying else 0.0
 
     def _give_up(self, transfer: Transfer, stale: Domain | None, failure: str) -> None:
         del self._transfers[transfer.uuid]

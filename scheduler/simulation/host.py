@@ -38,6 +38,8 @@ class Domain:
     domain_id: int | None = None
     cpu_time_ns: float = 0.0
     vcpu_delay_ns: float = 0.0
+    slowed_ratio: float = 0.0
+    """Part of its CPU that it loses while it is carried to another host."""
 
     @property
     def persistent(self) -> bool:
@@ -121,7 +123,7 @@ class SimulatedHost:
         total = sum(wanted.values()) + self.own_load_cores
         served = min(1.0, self.facts.cpus / total) if total else 1.0
         for domain in running:
-            domain.cpu_time_ns += wanted[domain.uuid] * served * span_ns
+            domain.cpu_time_ns += wanted[domain.uuid] * served * (1.0 - domain.slowed_ratio) * span_ns
             domain.vcpu_delay_ns += wanted[domain.uuid] * (1.0 - served) * span_ns
         self.busy_ns += total * served * span_ns
 

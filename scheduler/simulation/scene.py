@@ -1,0 +1,67 @@
+"""A snapshot brought to life: its hosts and VMs in a simulated cluster, on a clock of its own."""
+
+from collections.abc import Callable
+from random import Random
+
+from ..cluster.model import HostState, Snapshot, Vm, VmState
+from ..cluster.observation import DomainFacts, HostFacts
+from ..cluster.settings import PlannerSettings
+from ..planner.cost import GUEST_SLOWDOWN, HOST_CORES
+from .clock import ManualClock
+from .cluster import SimulatedCluster
+
+
+class Scene:
+    """One cluster that a policy steers, from second 0 on. `seed` and `failing_ratio` decide which migrations fail."""
+
+    def __init__(self, snapshot: Snapshot, settings: PlannerSettings, *, seed: int, failing_ratio: float = 0.0) -> None:
+        self.snapshot = snapshot
+        self.busy: Callable[[], bool] = lambda: False
+        """Whether the policy works on something outside the loop."""
+        self.clock = ManualClock(wall=snapshot.taken_at.timestamp(), busy=lambda: self.busy())
+        self.cluster = SimulatedCluster(self.clock.monotonic, self.clock.sleep)
+        self.cluster.link_mib_per_s = settings.bandwidth_mib_per_s
+        self.cluster.carrying_cores = HOST_CORES / 2
+        self.cluster.slowed_ratio = GUEST_SLOWDOWN
+        chance = Random(seed)  # noqa: S311 - a replay must be the same each time
+        self.cluster.mishap = lambda: chance.random() if chance.random() < failing_ratio else None
+        for host in snapshot.hosts:
+            facts = HostFacts(
+                cpus=host.cpus,
+                memory_mib=host.memory_mib,
+                cpu_features=host.cpu_features,
+                cpu_model=host.cpu_model,
+                domain_types=host.domain_types,
+                machine_types=host.machine_types,
+                networks=host.networks,
+                storage=host.storage,
+                libvirt_version=host.libvirt_version or "",
+                hypervisor_version=host.hypervisor_version or "",
+            )
+            self.cluster.add_host(host.name, facts)
+            if host.state is HostState.UNREACHABLE:
+                self.cluster.cut(host.name)
+        for vm in snapshot.vms:
+            if vm.host is not None:
+                self._add(vm, vm.host)
+
+    def _add(self, vm: Vm, host: str) -> None:
+        blockers = vm.blockers or (() if vm.movable else ("it is not movable",))
+        facts = DomainFacts(
+            vcpus=vm.vcpus,
+            memory_mib=vm.memory_mib,
+            virt_type=vm.domain_type or "kvm",
+            machine_type=vm.machine_type,
+            required_cpu_features=vm.required_cpu_features,
+            networks=vm.networks,
+            storage=vm.storage,
+            blockers=blockers,
+            labels=vm.labels,
+        )
+        self.cluster.add_vm(host, vm.name, facts, uuid=vm.uuid, running=vm.active)
+        if vm.state is VmState.PAUSED:
+            self.cluster.host(host).domains[vm.uuid].state = VmState.PAUSED
+        guest = self.cluster.guest(vm.uuid)
+        guest.demand_cores = vm.cpu_demand_cores or 0.0
+        guest.memory_used_mib = vm.memory_used_mib
+        guest.dirty_mib_per_s = vm.dirty_mib_per_s or 0.0
