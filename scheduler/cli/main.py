@@ -49,6 +49,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "plan": "offline:plan",
         "capacity": "offline:capacity",
         "apply": "offline:apply",
+        "simulate": "simulate:simulate",
         "schema": "offline:schema",
         "lab": "lab:lab",
     },

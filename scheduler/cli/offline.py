@@ -88,7 +88,7 @@ def plan(  # noqa: PLR0913 - an argument an option
         "weights": None if weights is None else _weights(weights),
         "time_limit_seconds": time_limit,
     }
-    snapshot = _read_snapshot(snapshot_path)
+    snapshot = read_snapshot(snapshot_path)
     settings = replace(_settings(snapshot), **{name: value for name, value in told.items() if value is not None})
     names = [host.name for host in snapshot.hosts]
     for host in drain:
@@ -97,7 +97,7 @@ def plan(  # noqa: PLR0913 - an argument an option
     drain = drain or snapshot.drain or ()
     made = balance.plan(snapshot, settings, clock=time.monotonic, drain=drain)
     if as_json:
-        _print_json(made.as_dict())
+        print_json(made.as_dict())
     else:
         _show_plan(made)
     if drain and made.unmoved:
@@ -128,7 +128,7 @@ def apply(snapshot_path: Path, plan_path: Path) -> None:
     from ..cluster.codec import dump_snapshot
     from ..planner.plan import apply_plan
 
-    snapshot = _read_snapshot(snapshot_path)
+    snapshot = read_snapshot(snapshot_path)
     click.echo(dump_snapshot(apply_plan(snapshot, _read_moves(plan_path, snapshot))), nl=False)
 
 
@@ -141,12 +141,12 @@ def capacity(context: click.Context, *, snapshot_path: Path, vm_path: Path, as_j
     """Say how many more of a VM fit, what the cluster runs out of first, and what is left when a host is lost."""
     from ..planner.capacity import capacity as capacity_of
 
-    snapshot, vms = _read_snapshot(snapshot_path), _read_vms(vm_path)
+    snapshot, vms = read_snapshot(snapshot_path), _read_vms(vm_path)
     if len(vms) != 1:
         raise BadInputError(f"{vm_path}: holds {len(vms)} VMs, allowed is 1")
     found = capacity_of(snapshot, vms[0], _settings(snapshot))
     if as_json:
-        _print_json(found.as_dict())
+        print_json(found.as_dict())
     else:
         _show_capacity(vms[0].name, found)
     if not found.fits:
@@ -160,11 +160,11 @@ def schema(what: str) -> None:
     if what == "config":
         from ..config.schema import config_schema
 
-        _print_json(config_schema())
+        print_json(config_schema())
         return
     from ..cluster.codec import snapshot_schema
 
-    _print_json(snapshot_schema())
+    print_json(snapshot_schema())
 
 
 def place_offline(
@@ -173,13 +173,13 @@ def place_offline(
     """Place the VMs of JSON files (one VM or a list each) over a snapshot and show it; returns the exit code."""
     from ..planner.placement import place
 
-    snapshot = _read_snapshot(snapshot_path)
+    snapshot = read_snapshot(snapshot_path)
     vms = [vm for path in vm_paths for vm in _read_vms(path)]
     _refuse_unusable(snapshot, vms)
     placements = place(snapshot, vms, settings or _settings(snapshot))
     if as_json:
         shown = [placement.as_dict() for placement in placements]
-        _print_json(shown[0] if len(shown) == 1 else shown)
+        print_json(shown[0] if len(shown) == 1 else shown)
     else:
         for placement in placements:
             _show_placement(placement)
@@ -190,7 +190,7 @@ def explained(snapshot_path: Path, name: str, host: str | None) -> dict[str, Any
     """For each host of a snapshot (or `host`) whether the VM may be there, as the daemon's API tells it."""
     from ..planner.verdict import verdicts
 
-    snapshot = _read_snapshot(snapshot_path)
+    snapshot = read_snapshot(snapshot_path)
     try:
         vm = snapshot.vm(name)
     except KeyError:
@@ -229,7 +229,8 @@ def _read(path: Path) -> bytes:
         raise BadInputError(f"{path}: {error.strerror}") from None
 
 
-def _read_snapshot(path: Path) -> "Snapshot":
+def read_snapshot(path: Path) -> "Snapshot":
+    """The snapshot of a file, or of stdin for -; BadInputError when it is none."""
     from ..cluster.codec import SnapshotError, load_snapshot
 
     try:
@@ -285,7 +286,8 @@ def _word(value: object) -> str:
     return value
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """Print for other tools."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 

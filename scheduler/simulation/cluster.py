@@ -6,7 +6,8 @@ protocol are for those who set the scene: `add_host`, `add_vm`, and the faults, 
 
 import asyncio
 import uuid as uuids
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 
 from ..cluster.model import VmState
 from ..cluster.observation import DomainFacts, DomainObservation, Event, EventKind, HostFacts, HostObservation
@@ -26,21 +27,15 @@ from ..hypervisor.blockers import SharedStorage
 from ..hypervisor.domain_xml import read_definition
 from . import cpu
 from .host import CALL_TIMEOUT_SECONDS, SAMPLING_SECONDS, Domain, Guest, SimulatedHost, bare_xml
-from .transfer import Transfer
+from .transfer import Burden, Transfer
 
 
 class SimulatedCluster:
-    """Hosts in memory. `link_mib_per_s` is what a migration gets unless it is capped.
-
-    `carrying_cores` is what a migration costs each of its two hosts, `slowed_ratio` the part of its CPU that the guest
-    loses meanwhile, and `mishap` says after which part of the memory the next migration breaks off (None: it does not).
-    """
+    """Hosts in memory. `link_mib_per_s` is what a migration gets unless it is capped."""
 
     def __init__(self, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
         self.link_mib_per_s = 100.0
-        self.carrying_cores = 0.0
-        self.slowed_ratio = 0.0
-        self.mishap: Callable[[], float | None] = lambda: None
+        self.burden = Burden()
         self.shared_storage = SharedStorage()
         self.history: list[Event] = []
         """All events so far."""
@@ -73,24 +68,13 @@ class SimulatedCluster:
         return uuid
 
     def guest(self, uuid: str) -> Guest:
-        """What a VM does. Change its demand with `set_demand`, so that the counters see the change."""
+        """What a VM does. To be changed after `count`, or with `set_demand`, so that the counters see the change."""
         return self._guests[uuid]
 
     def set_demand(self, uuid: str, cores: float) -> None:
         """From now on the VM wants that many cores."""
-        self._count()
+        self.count()
         self._guests[uuid].demand_cores = cores
-
-    def set_loads(self, loads: Iterable[tuple[str, float, float | None, float | None]]) -> None:
-        """From now on: UUID, cores wanted, memory in use (MiB) and dirty rate (MiB/s), where None leaves it as is."""
-        self._count()
-        for uuid, cores, memory_used_mib, dirty_mib_per_s in loads:
-            guest = self._guests[uuid]
-            guest.demand_cores = cores
-            if memory_used_mib is not None:
-                guest.memory_used_mib = memory_used_mib
-            if dirty_mib_per_s is not None:
-                guest.dirty_mib_per_s = dirty_mib_per_s
 
     def cut(self, host: str, why: str = "connection refused") -> None:
         """Nobody reaches the host's libvirt any more; its guests and migrations go on."""
@@ -138,8 +122,8 @@ class SimulatedCluster:
 
     async def close(self) -> None:
         """See HypervisorCluster."""
-        for host in self._hosts.values():
-            host.connected = False
+        for host in self._hosts:
+            await self.disconnect(host)
 
     def events(self) -> AsyncIterator[Event]:
         """See HypervisorCluster."""
@@ -176,9 +160,9 @@ class SimulatedCluster:
     async def domain_xml(self, host: str, uuid: str) -> str:
         """See HypervisorCluster."""
         domain = self._domain(await self._reach(host), uuid)
-        if domain.xml is None:
-            raise NotFoundError(host, f"{domain.name} is transient")
-        return domain.xml
+        if domain.xml is not None:
+            return domain.xml
+        raise NotFoundError(host, f"{domain.name} is transient")
 
     async def define(self, host: str, xml: str) -> str:
         """See HypervisorCluster."""
@@ -238,17 +222,8 @@ class SimulatedCluster:
             raise RefusedError(source, target.receive_error)
         if uuid in target.domains and target.domains[uuid].state is not VmState.STOPPED:
             raise RefusedError(source, f"domain '{domain.name}' is already active on {destination}")
-        transfer = Transfer(
-            uuid,
-            source,
-            destination,
-            options,
-            memory_mib=domain.memory_used_mib,
-            dirty_mib_per_s=domain.guest.dirty_mib_per_s,
-            bandwidth_mib_per_s=min(options.bandwidth_mib_per_s or self.link_mib_per_s, self.link_mib_per_s),
-            started_s=self._clock(),
-            ended=asyncio.get_running_loop().create_future(),
-        )
+        bandwidth = min(options.bandwidth_mib_per_s or self.link_mib_per_s, self.link_mib_per_s)
+        transfer = Transfer.of(domain, source, destination, options, bandwidth, self._clock())
         self._transfers[uuid] = transfer
         transfer.task = asyncio.create_task(self._carry(transfer), name=f"simulated-migration-{domain.name}")
         # Nobody may be left to hear how it ended.
@@ -305,45 +280,41 @@ class SimulatedCluster:
         return host.domains[uuid]
 
     def _define(self, host: SimulatedHost, uuid: str, name: str, xml: str) -> None:
-        known = host.domains.get(uuid)
+        known, guest = host.domains.get(uuid), self._guests.setdefault(uuid, Guest())
         if known is not None:
             known.xml = xml
         else:
-            guest = self._guests.setdefault(uuid, Guest())
             host.domains[uuid] = Domain(uuid=uuid, name=name, facts=self._facts[uuid], guest=guest, xml=xml)
         self._emit(host.name, EventKind.DEFINED, uuid, name, "added" if known is None else "updated")
 
     def _boot(self, host: SimulatedHost, uuid: str) -> None:
-        self._count()
+        self.count()
         host.boot(host.domains[uuid])
         self._emit(host.name, EventKind.STARTED, uuid, detail="booted")
 
     def _stop(self, host: SimulatedHost, uuid: str) -> None:
-        self._count()
+        self.count()
         domain = host.domains[uuid]
         domain.state, domain.domain_id, domain.incoming = VmState.STOPPED, None, False
         if not domain.persistent:
             del host.domains[uuid]
 
     async def _carry(self, transfer: Transfer) -> None:
-        source, target, uuid = self._hosts[transfer.source], self._hosts[transfer.destination], transfer.uuid
-        domain = source.domains[uuid]
+        target, uuid = self._hosts[transfer.destination], transfer.uuid
+        domain = self._hosts[transfer.source].domains[uuid]
         was_paused = domain.state is VmState.PAUSED
         stale = target.domains.get(uuid)
-        self._count()
+        self.count()
         arriving = Domain(uuid=uuid, name=domain.name, facts=domain.facts, guest=domain.guest, xml=None, incoming=True)
         target.domains[uuid] = arriving
         target.boot(arriving)
         arriving.state = VmState.PAUSED
-        self._burden(transfer, domain, carrying=True)
+        self._carrying(transfer, domain, 1)
         self._emit(target.name, EventKind.CHANGED, uuid, detail="migration coming in")
 
-        def on_pass(number: int) -> None:
-            self._emit(transfer.source, EventKind.MIGRATION_ITERATION, uuid, detail=str(number))
-
-        breaks_at = self.mishap() if target.receive_breaks_at is None else target.receive_breaks_at
+        breaks_at = self.burden.breaks_at() if target.receive_breaks_at is None else target.receive_breaks_at
         try:
-            await transfer.copy(self._clock, self._sleep, on_pass, breaks_at)
+            await transfer.copy(self._clock, self._sleep, partial(self._on_pass, transfer), breaks_at)
         except asyncio.CancelledError:
             self._give_up(transfer, stale, transfer.cancelled_because)
             return
@@ -351,22 +322,24 @@ class SimulatedCluster:
             self._give_up(transfer, stale, str(error))
             return
         finally:
-            self._burden(transfer, domain, carrying=False)
+            self._carrying(transfer, domain, -1)
         self._hand_over(transfer, domain, arriving, paused=was_paused)
 
-    def _burden(self, transfer: Transfer, domain: Domain, *, carrying: bool) -> None:
-        self._count()
+    def _on_pass(self, transfer: Transfer, number: int) -> None:
+        self._emit(transfer.source, EventKind.MIGRATION_ITERATION, transfer.uuid, detail=str(number))
+
+    def _carrying(self, transfer: Transfer, domain: Domain, sign: int) -> None:
+        self.count()
         for name in (transfer.source, transfer.destination):
-            self._hosts[name].own_load_cores += self.carrying_cores if carrying else -self.carrying_cores
-        domain.slowed_ratio = self.slowed_ratio if carrying else 0.0
+            self._hosts[name].own_load_cores += sign * self.burden.host_cores
+        domain.slowed_ratio += sign * self.burden.guest_ratio
 
     def _give_up(self, transfer: Transfer, stale: Domain | None, failure: str) -> None:
         del self._transfers[transfer.uuid]
         target = self._hosts[transfer.destination]
         self._emit(target.name, EventKind.STOPPED, transfer.uuid, detail="incoming migration given up")
-        if stale is None:
-            del target.domains[transfer.uuid]
-        else:
+        del target.domains[transfer.uuid]
+        if stale is not None:
             target.domains[transfer.uuid] = stale
         self._end(transfer, success=False)
         transfer.ended.set_exception(RefusedError(transfer.source, failure))
@@ -376,16 +349,14 @@ class SimulatedCluster:
         source, target, uuid = self._hosts[transfer.source], self._hosts[transfer.destination], transfer.uuid
         del self._transfers[uuid]
         self._emit(source.name, EventKind.SUSPENDED, uuid, detail="migrating")
-        self._count()
+        self.count()
         if transfer.options.persistent:
-            arriving.xml = domain.xml
+            arriving.xml, domain.xml = domain.xml, None
             self._emit(target.name, EventKind.DEFINED, uuid, detail="added")
         arriving.incoming = False
         arriving.state = VmState.PAUSED if paused else VmState.RUNNING
         self._emit(target.name, EventKind.MIGRATED_IN, uuid, detail="migrated")
         self._emit(source.name, EventKind.MIGRATED_OUT, uuid, detail="migrated")
-        if transfer.options.persistent:
-            domain.xml = None
         self._stop(source, uuid)
         self._end(transfer, success=True)
         transfer.ended.set_result(None)
@@ -394,7 +365,8 @@ class SimulatedCluster:
         stats = transfer.statistics(self._clock(), success=success)
         self._emit(transfer.source, EventKind.JOB_COMPLETED, transfer.uuid, stats=stats)
 
-    def _count(self) -> None:
+    def count(self) -> None:
+        """Bring all counters up to now; to be called before what guests do is changed."""
         for host in self._hosts.values():
             host.count_until(self._clock())
 

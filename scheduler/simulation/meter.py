@@ -1,6 +1,7 @@
 """The meter: what a policy made of a cluster, counted alike for every policy from what the cluster really did."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cluster.observation import EventKind
+from .load import Wanted
 from .scene import Scene
 
 OVERLOADED_ABOVE: Final = 0.9
@@ -107,10 +109,11 @@ class Meter:
         """By UUID: when it left each host."""
         self._hot = _HotSpots()
 
-    def set_demand(self, uuid: str, cores: float) -> None:
+    def set_demands(self, wanted: Iterable[Wanted]) -> None:
         """From now on; `take` must have counted up to now."""
-        row = self.rows[uuid]
-        self.demand[row] = min(cores, self._vcpus[row])
+        for uuid, cores, _, _ in wanted:
+            row = self.rows[uuid]
+            self.demand[row] = min(cores, self._vcpus[row])
 
     def take(self, now_s: float) -> None:
         """Count up to now with the VMs where they were, then learn where they are."""

@@ -28,7 +28,7 @@ class OwnDaemon:
         """See Steering. Hosts in maintenance are cordoned first."""
         self._journal = await Journal.open(":memory:")
         self._daemon = Daemon(self._config, None, scene.cluster, self._journal, scene.clock)
-        scene.busy = self._busy
+        scene.clock.busy = self._busy
         self._tasks = [asyncio.create_task(self._daemon.follow_events())]
         await scene.clock.run(self._daemon.start())
         for host in scene.snapshot.hosts:
@@ -51,12 +51,16 @@ def config_for(snapshot: Snapshot, written: Config | None) -> Config:
 
     Without a written one the snapshot's own rules and settings hold, and the defaults.
     """
+    # Built without the file's checks: a snapshot need not have what could be written there.
     hosts = tuple(
-        HostSection(
+        HostSection.model_construct(
             name=host.name,
             uri=f"test://{host.name}/default",
+            peer_uri="",
+            migration_address="",
             reserved_memory_mib=host.reserved_memory_mib,
             labels=dict(host.labels),
+            mode=None,
         )
         for host in snapshot.hosts
     )
@@ -69,7 +73,7 @@ def _config_of(snapshot: Snapshot) -> Config:
     balance = BalanceSection()
     if settings is not None:
         told = {name: getattr(settings, name) for name in BalanceSection.model_fields if name != "weights"}
-        balance = BalanceSection(**told, weights=WeightsSection(**settings.weights))
+        balance = BalanceSection.model_construct(**told, weights=WeightsSection(**settings.weights))
     return Config(
         balance=balance,
         pins=tuple(PinSection(vm=rule.vm, hosts=rule.hosts, strength=rule.strength) for rule in rules.pins),

@@ -38,7 +38,9 @@ async def replay(scene: Scene, load: LoadTable, steering: Steering) -> Replayed:
     try:
         while now_s < load.end_s:
             while next_change < len(changes) and changes[next_change][0] <= now_s:
-                _apply(scene, meter, changes[next_change])
+                _, wanted = changes[next_change]
+                scene.set_loads(wanted)
+                meter.set_demands(wanted)
                 next_change += 1
             until_s = min(now_s + METER_S, load.end_s)
             if next_change < len(changes):
@@ -49,10 +51,3 @@ async def replay(scene: Scene, load: LoadTable, steering: Steering) -> Replayed:
     finally:
         await steering.end()
     return Replayed(meter.close(now_s), meter.moments)
-
-
-def _apply(scene: Scene, meter: Meter, change: tuple[float, tuple[tuple[str, float, float | None, float | None], ...]]) -> None:
-    _, wanted = change
-    scene.cluster.set_loads(wanted)
-    for uuid, cores, _, _ in wanted:
-        meter.set_demand(uuid, cores)

@@ -1,6 +1,6 @@
 """A snapshot brought to life: its hosts and VMs in a simulated cluster, on a clock of its own."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from random import Random
 
 from ..cluster.model import HostState, Snapshot, Vm, VmState
@@ -9,6 +9,8 @@ from ..cluster.settings import PlannerSettings
 from ..planner.cost import GUEST_SLOWDOWN, HOST_CORES
 from .clock import ManualClock
 from .cluster import SimulatedCluster
+from .load import Wanted
+from .transfer import Burden
 
 
 class Scene:
@@ -16,15 +18,15 @@ class Scene:
 
     def __init__(self, snapshot: Snapshot, settings: PlannerSettings, *, seed: int, failing_ratio: float = 0.0) -> None:
         self.snapshot = snapshot
-        self.busy: Callable[[], bool] = lambda: False
-        """Whether the policy works on something outside the loop."""
-        self.clock = ManualClock(wall=snapshot.taken_at.timestamp(), busy=lambda: self.busy())
+        self.clock = ManualClock(wall=snapshot.taken_at.timestamp())
         self.cluster = SimulatedCluster(self.clock.monotonic, self.clock.sleep)
-        self.cluster.link_mib_per_s = settings.bandwidth_mib_per_s
-        self.cluster.carrying_cores = HOST_CORES / 2
-        self.cluster.slowed_ratio = GUEST_SLOWDOWN
         chance = Random(seed)  # noqa: S311 - a replay must be the same each time
-        self.cluster.mishap = lambda: chance.random() if chance.random() < failing_ratio else None
+        self.cluster.link_mib_per_s = settings.bandwidth_mib_per_s
+        self.cluster.burden = Burden(
+            host_cores=HOST_CORES / 2,
+            guest_ratio=GUEST_SLOWDOWN,
+            breaks_at=lambda: chance.random() if chance.random() < failing_ratio else None,
+        )
         for host in snapshot.hosts:
             facts = HostFacts(
                 cpus=host.cpus,
@@ -44,6 +46,17 @@ class Scene:
         for vm in snapshot.vms:
             if vm.host is not None:
                 self._add(vm, vm.host)
+
+    def set_loads(self, wanted: Iterable[Wanted]) -> None:
+        """From now on."""
+        self.cluster.count()
+        for uuid, cores, memory_used_mib, dirty_mib_per_s in wanted:
+            guest = self.cluster.guest(uuid)
+            guest.demand_cores = cores
+            if memory_used_mib is not None:
+                guest.memory_used_mib = memory_used_mib
+            if dirty_mib_per_s is not None:
+                guest.dirty_mib_per_s = dirty_mib_per_s
 
     def _add(self, vm: Vm, host: str) -> None:
         blockers = vm.blockers or (() if vm.movable else ("it is not movable",))

@@ -3,11 +3,25 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Self
 
 from ..cluster.ports import Job, MigrationOptions
+from .host import Domain
 
 MIB = 1024 * 1024
 SETUP_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Burden:
+    """What migrations take besides time, and how they fail."""
+
+    host_cores: float = 0.0
+    """CPU of each of the two hosts, while it runs."""
+    guest_ratio: float = 0.0
+    """Part of its CPU that the guest loses meanwhile."""
+    breaks_at: Callable[[], float | None] = lambda: None
+    """Asked for each migration: after which part of the memory it breaks off. None: it does not."""
 
 
 @dataclass(slots=True)
@@ -30,6 +44,23 @@ class Transfer:
     pass_started_s: float = 0.0
     task: asyncio.Task[None] | None = None
     cancelled_because: str = ""
+
+    @classmethod
+    def of(
+        cls, domain: Domain, source: str, destination: str, options: MigrationOptions, bandwidth: float, now_s: float
+    ) -> Self:
+        """The migration of a domain as it is now; `bandwidth` in MiB/s. To be called on the loop."""
+        return cls(
+            uuid=domain.uuid,
+            source=source,
+            destination=destination,
+            options=options,
+            memory_mib=domain.memory_used_mib,
+            dirty_mib_per_s=domain.guest.dirty_mib_per_s,
+            bandwidth_mib_per_s=bandwidth,
+            started_s=now_s,
+            ended=asyncio.get_running_loop().create_future(),
+        )
 
     @property
     def downtime_ms(self) -> int:

@@ -21,7 +21,7 @@ from scheduler.planner.load import Load
 from scheduler.planner.objective import Budget
 from scheduler.planner.settings import Objective, PlannerSettings
 from scheduler.planner.spread import Spread
-from tests.bench import hbal
+from scheduler.simulation import hbal
 from tests.bench.clusters import generated
 from tests.bench.exhaustive import lowest_after_three
 from tests.bench.table import Table, timed

@@ -10,8 +10,9 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import run
+from tempfile import TemporaryDirectory
 
-from scheduler.cluster.model import Snapshot
+from ..cluster.model import Snapshot
 
 INSTALLED = shutil.which("hbal") is not None
 _MOVE = re.compile(r"^\s*\d+\.\s+(\S+)\s+(\S+)\s+=>\s+(\S+)\s", re.MULTILINE)
@@ -26,6 +27,12 @@ class Balanced:
     after: Snapshot
     seconds: float
     command: str
+
+
+def steps(snapshot: Snapshot, *, moves: int) -> tuple[tuple[str, str], ...]:
+    """Its first `moves` steps: the VM and where it goes."""
+    with TemporaryDirectory(prefix="virt-scheduler-hbal-") as directory:
+        return balance(snapshot, Path(directory), moves=moves).steps
 
 
 def balance(snapshot: Snapshot, directory: Path, *, moves: int = -1) -> Balanced:
