@@ -109,17 +109,26 @@ def explain(session: Session, vm: str, host: str | None, snapshot: Path | None) 
     session.show(answer, lambda: _show_verdicts(answer))
 
 
+def _forecast(cost: Record | None) -> str:
+    from .present import forecast
+
+    if cost is None:
+        return ""
+    return forecast(cost["seconds"], cost["downtime_ms"], cost["transferred_mib"])
+
+
 def _show_verdicts(answer: Record) -> None:
     from .present import reasons, say, table
 
     say(f"{answer['vm']} is on {answer['host']}" if answer["host"] else f"{answer['vm']} is on no host")
     table(
-        ("HOST", "MAY BE THERE", ">SCORE", "WHY NOT", "WOULD FIT IF"),
+        ("HOST", "MAY BE THERE", ">SCORE", "GOING THERE TAKES", "WHY NOT", "WOULD FIT IF"),
         [
             (
                 verdict["host"],
                 "yes" if verdict["allowed"] else "no",
                 "" if verdict["score"] is None else f"{verdict['score']:.3f}",
+                _forecast(verdict.get("forecast")),
                 reasons(verdict["reasons"]),
                 " and ".join(str(change["text"]) for change in verdict.get("changes", ())),
             )
@@ -130,6 +139,8 @@ def _show_verdicts(answer: Record) -> None:
         remedies = [reason["remedy"] for reason in verdict["reasons"] if reason.get("remedy")]
         if remedies:
             say(f"for {verdict['host']}: {'; '.join(remedies)}")
+    for caution in answer.get("cautions", ()):
+        say(str(caution["text"]))
     if answer["quarantine"]:
         say(f"nothing moves it: {answer['quarantine']}")
     if answer["hold"]:

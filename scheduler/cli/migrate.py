@@ -56,10 +56,15 @@ def watch(session: Session, begun: list[Record], *, no_wait: bool) -> int:
 def _would(record: Record) -> str:
     if record["error"]:
         return f"{way(record)}: refused: {record['error']}"
-    from .present import seconds
+    if not record["predicted_seconds"]:
+        return f"{way(record)}: would be migrated"
+    from .present import forecast
 
-    predicted = f", about {seconds(record['predicted_seconds'])}" if record["predicted_seconds"] else ""
-    return f"{way(record)}: would be migrated{predicted}"
+    sent = record.get("predicted_bytes")
+    told = forecast(
+        record["predicted_seconds"], record.get("predicted_downtime_ms"), None if sent is None else sent / 2**20
+    )
+    return f"{way(record)}: would be migrated, about {told}"
 
 
 @click.command()

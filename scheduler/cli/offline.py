@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -188,6 +188,7 @@ def place_offline(
 
 def explained(snapshot_path: Path, name: str, host: str | None) -> dict[str, Any]:
     """For each host of a snapshot (or `host`) whether the VM may be there, as the daemon's API tells it."""
+    from ..planner.cost import cautions
     from ..planner.verdict import verdicts
 
     snapshot = read_snapshot(snapshot_path)
@@ -204,10 +205,13 @@ def explained(snapshot_path: Path, name: str, host: str | None) -> dict[str, Any
             "score": one.score,
             "reasons": [reason.as_dict() for reason in one.reasons],
             "changes": [change.as_dict() for change in one.changes],
+            "forecast": None if one.forecast is None else asdict(one.forecast),
         }
         for one in verdicts(snapshot, vm, _settings(snapshot), host)
     ]
-    left_alone = {"hold": vm.hold, "not_to": dict(vm.not_to), "quarantine": vm.quarantine}
+    left_alone: dict[str, Any] = {"hold": vm.hold, "not_to": dict(vm.not_to), "quarantine": vm.quarantine}
+    careful = cautions(vm, *(known for known in snapshot.hosts if host in {None, known.name} or known.name == vm.host))
+    left_alone["cautions"] = [reason.as_dict() for reason in careful]
     return {"vm": vm.name, "host": vm.host, "verdicts": told, **left_alone}
 
 

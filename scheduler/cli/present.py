@@ -70,6 +70,16 @@ def percent(ratio: float | None) -> str:
     return _UNKNOWN if ratio is None else f"{ratio * 100:.1f} %"
 
 
+def forecast(duration_s: float, downtime_ms: float | None, transferred_mib: float | None) -> str:
+    """What a migration is predicted to take: `3.1 s, 210 ms of it standing still, 1,030 MiB sent`."""
+    told = [seconds(duration_s)]
+    if downtime_ms is not None and downtime_ms >= 1:
+        told.append(f"{downtime_ms:.0f} ms of it standing still")
+    if transferred_mib is not None:
+        told.append(f"{mib(transferred_mib)} MiB sent")
+    return ", ".join(told)
+
+
 def seconds(value: float | None) -> str:
     """A span: `8.2 s`, `3 min 20 s`, `2 h 5 min`."""
     if value is None:

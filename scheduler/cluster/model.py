@@ -63,6 +63,8 @@ class Host:
     """Its figures are too old to decide on: it neither gives nor receives VMs."""
     contended_seconds: float | None = None
     """How long its VMs have been short of CPU or memory without a break. None: not tracked, taken as long enough."""
+    migration_overrun_factor: float | None = None
+    """As of a VM: how many times as long as predicted migrations from and to it took. None: about as predicted."""
     expected_contended_seconds: float | None = None
     """How long their high demand has been more than it can give; peaks themselves neither begin nor end that time.
     None: not tracked, `contended_seconds` is taken."""
@@ -145,6 +147,8 @@ class Link:
     """Of all bytes sent, those that were sent again included; 1 or more."""
     overhead_seconds: float
     """What a migration takes besides sending: connecting, starting the receiver, switching over, checking."""
+    downtime_ms: float | None = None
+    """How long guests stood still, in the median. None: not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

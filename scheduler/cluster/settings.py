@@ -37,6 +37,8 @@ class PlannerSettings:
     """How long a relief is taken to last; what a move costs is weighed against that."""
     bandwidth_mib_per_s: float = 100.0
     """Migration bandwidth between two hosts of which nothing has been measured yet."""
+    max_downtime_ms: int = 300
+    """How long a guest may stand still at the end of a migration."""
     auto_converge: bool = False
     """Migrations slow down a guest that would not converge, so that it does."""
     max_inbound: int = 1

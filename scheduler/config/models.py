@@ -71,6 +71,7 @@ class Config(Section):
             max_inbound=self.limits.max_inbound,
             max_outbound=self.limits.max_outbound,
             bandwidth_mib_per_s=self.migration.expected_bandwidth_mib_per_s,
+            max_downtime_ms=self.migration.max_downtime_ms,
             auto_converge=self.migration.auto_converge,
         )
 

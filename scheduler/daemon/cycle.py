@@ -203,18 +203,7 @@ class Cycle:
             if reasons:
                 outcome.held.append((step, reasons))
                 continue
-            await self._migrations.request(
-                MigrationRequest(
-                    vm=step.vm,
-                    uuid=step.uuid,
-                    source=step.source,
-                    destination=step.destination,
-                    trigger=trigger,
-                    reason=step.reason,
-                    cycle=cycle,
-                    predicted_seconds=step.predicted_seconds,
-                )
-            )
+            await self._migrations.request(MigrationRequest.of(step, trigger, cycle=cycle))
             outcome.begun.append(step)
 
     def _partial_data(self, trigger: Trigger) -> tuple[Reason, ...]:

@@ -98,5 +98,9 @@ def _figures(record: MigrationRecord) -> dict[str, object]:
         "error": record.error,
         "seconds": None if record.duration_seconds is None else round(record.duration_seconds, 2),
         "downtime_ms": record.downtime_ms,
+        "transferred_bytes": record.transferred_bytes,
+        "predicted_seconds": None if record.predicted_seconds is None else round(record.predicted_seconds, 2),
+        "predicted_downtime_ms": record.predicted_downtime_ms,
+        "predicted_bytes": record.predicted_bytes,
     }
     return {name: value for name, value in figures.items() if value not in {None, ""}}

@@ -259,7 +259,7 @@ class Service:
             destination, refused = to, advice(reasons) if dry_run else texts(reasons)
         if dry_run and not refused and current.host is not None:
             refused = advice(await preflight(self._rooms.cluster, current.uuid, current.host, destination))
-        pace = Paces(snapshot, settings).between(current.host or "", destination)
+        cost = predict(current, Paces(snapshot, settings).between(current.host or "", destination))
         request = MigrationRequest(
             vm=current.name,
             uuid=current.uuid,
@@ -268,7 +268,9 @@ class Service:
             trigger=Trigger.MANUAL,
             reason=ON_REQUEST,
             requested_by=requested_by,
-            predicted_seconds=predict(current, pace).seconds,
+            predicted_seconds=cost.seconds,
+            predicted_downtime_ms=cost.downtime_ms,
+            predicted_transfer_mib=cost.transferred_mib,
         )
         if dry_run:
             state = MigrationState.FAILED if refused else MigrationState.QUEUED
@@ -337,6 +339,7 @@ class Service:
             raise ControlError("refused", f"{found.vm} cannot move to {found.destination}: {texts(reasons)}", reasons)
         await self._rooms.journal.set_recommendation_state(found.id, RecommendationState.APPROVED)
         self._rooms.observer.changed.set()
+        cost = predict(vm, Paces(fresh, self._rooms.configured.planner).between(found.source, found.destination))
         return await self._rooms.migrations.request(
             MigrationRequest(
                 vm=found.vm,
@@ -347,7 +350,9 @@ class Service:
                 reason=Reason(found.reason_code, found.reason),
                 requested_by=requested_by,
                 cycle=found.cycle,
-                predicted_seconds=found.predicted_seconds,
+                predicted_seconds=cost.seconds,
+                predicted_downtime_ms=cost.downtime_ms,
+                predicted_transfer_mib=cost.transferred_mib,
             )
         )
 

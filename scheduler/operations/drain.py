@@ -205,18 +205,8 @@ class Drains:
         self._ends_at.pop(host, None)
 
     def _wanted(self, step: Step, host: str, cycle: str) -> MigrationRequest:
-        flag = self._flags[host]
-        return MigrationRequest(
-            vm=step.vm,
-            uuid=step.uuid,
-            source=step.source,
-            destination=step.destination,
-            trigger=Trigger.DRAIN,
-            reason=step.reason,
-            requested_by=flag.requested_by,
-            cycle=cycle,
-            predicted_seconds=step.predicted_seconds,
-        )
+        requested_by = self._flags[host].requested_by
+        return MigrationRequest.of(step, Trigger.DRAIN, cycle=cycle, requested_by=requested_by)
 
     async def _until_something_changes(self, host: str) -> None:
         """Until a VM has left or could not, or for a while when none is on its way."""

@@ -41,7 +41,12 @@ _VERSION_4 = """
 ALTER TABLE migrations ADD COLUMN transfer_seconds REAL;
 """
 
-STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+_VERSION_5 = """
+ALTER TABLE migrations ADD COLUMN predicted_downtime_ms INTEGER;
+ALTER TABLE migrations ADD COLUMN predicted_bytes INTEGER;
+"""
+
+STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 """Step n makes version n + 1 of version n. Steps are only ever added."""
 
 

@@ -7,6 +7,7 @@ meanwhile, to its verified end.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import Self
 
 import structlog
 
@@ -14,6 +15,7 @@ from ..cluster.model import HostState, VmState
 from ..cluster.observation import Event, EventKind, HostObservation
 from ..cluster.ports import HypervisorError
 from ..cluster.reason import Reason
+from ..planner.plan import Step
 from .context import Context
 from .flight import Flight
 from .history import texts
@@ -21,6 +23,8 @@ from .records import MigrationRecord, MigrationState, Trigger
 from .settings import MigrationSettings
 
 log = structlog.get_logger(__name__)
+
+MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,25 @@ class MigrationRequest:
     requested_by: str = ""
     cycle: str = ""
     predicted_seconds: float | None = None
+    predicted_downtime_ms: float | None = None
+    predicted_transfer_mib: float | None = None
+
+    @classmethod
+    def of(cls, step: Step, trigger: Trigger, *, cycle: str, requested_by: str = "") -> Self:
+        """A step of a plan."""
+        return cls(
+            vm=step.vm,
+            uuid=step.uuid,
+            source=step.source,
+            destination=step.destination,
+            trigger=trigger,
+            reason=step.reason,
+            requested_by=requested_by,
+            cycle=cycle,
+            predicted_seconds=step.predicted_seconds,
+            predicted_downtime_ms=step.predicted_downtime_ms,
+            predicted_transfer_mib=step.predicted_transfer_mib,
+        )
 
 
 class Migrations:
@@ -237,6 +260,7 @@ class Migrations:
 
 def record_of(request: MigrationRequest, now: float) -> MigrationRecord:
     """The record of a request at its beginning: queued, not journalled yet. `now` in Unix seconds."""
+    downtime_ms, transfer_mib = request.predicted_downtime_ms, request.predicted_transfer_mib
     return MigrationRecord(
         id=0,
         vm=request.vm,
@@ -251,4 +275,6 @@ def record_of(request: MigrationRequest, now: float) -> MigrationRecord:
         cycle=request.cycle,
         requested_at=now,
         predicted_seconds=request.predicted_seconds,
+        predicted_downtime_ms=None if downtime_ms is None else round(downtime_ms),
+        predicted_bytes=None if transfer_mib is None else round(transfer_mib * MIB),
     )

@@ -63,6 +63,8 @@ class MigrationRecord:
     started_at: float | None = None
     ended_at: float | None = None
     predicted_seconds: float | None = None
+    predicted_downtime_ms: int | None = None
+    predicted_bytes: int | None = None
     duration_seconds: float | None = None
     downtime_ms: int | None = None
     transferred_bytes: int | None = None

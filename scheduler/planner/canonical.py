@@ -63,6 +63,7 @@ def _host_key(snapshot: Snapshot, host: Host) -> tuple[object, ...]:
         _figure(host.cpu_used_cores),
         _figure(host.contended_seconds),
         _figure(host.expected_contended_seconds),
+        _figure(host.migration_overrun_factor),
         _names(host.cpu_features),
         _names(host.domain_types),
         _names(host.machine_types),

@@ -5,21 +5,22 @@ bandwidth` of the one before. It ends when what is left fits into the allowed do
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, log
 from statistics import median
 from typing import Final
 
-from ..cluster.model import Snapshot, Vm
+from ..cluster.model import Host, Snapshot, Vm
 from ..cluster.plausible import believed_demand
 from ..cluster.reason import Reason
 from .settings import PlannerSettings
 
 CODE = "will_not_converge"
+CODE_OVERRUNS = "migrations_overrun"
+"""Of a VM or host that is treated more carefully; not a refusal."""
 
 SETUP_SECONDS: Final = 2.0
 """Connecting, starting the receiving QEMU, switching over, where it was never measured."""
-MAX_DOWNTIME_SECONDS: Final = 0.3
 CONVERGENCE_LIMIT: Final = 0.8
 """Above this part of the bandwidth, dirtied memory outruns a migration as soon as the guest gets a little busier."""
 GUEST_SLOWDOWN: Final = 0.1
@@ -34,6 +35,8 @@ class MigrationCost:
 
     seconds: float
     downtime_ms: float
+    transferred_mib: float
+    """All that is sent, memory that was written meanwhile again."""
     core_seconds: float
     """CPU that the migration takes from guests and hosts; more of a VM whose predictions have been too hopeful."""
 
@@ -45,6 +48,12 @@ class Pace:
     bandwidth_mib_per_s: float
     overhead_seconds: float = SETUP_SECONDS
     """What one takes besides sending memory."""
+    downtime_ms: float = 0.0
+    """How long guests stood still, where it was measured: switching over takes its time, too."""
+    max_downtime_ms: float = 300.0
+    """What is left is sent while the guest stands still as soon as that takes no longer."""
+    overrun_factor: float = 1.0
+    """How many times as long as predicted migrations there took; 1 where about as predicted."""
     throttles: bool = False
     """A guest that writes faster than can be sent is slowed down until it does not (auto-converge)."""
 
@@ -53,26 +62,42 @@ class Paces:
     """How fast migrations between the hosts of a snapshot go: as measured there, else as the settings assume."""
 
     def __init__(self, snapshot: Snapshot, settings: PlannerSettings) -> None:
-        self._assumed = Pace(settings.bandwidth_mib_per_s, throttles=settings.auto_converge)
+        self._assumed = Pace(
+            settings.bandwidth_mib_per_s, max_downtime_ms=settings.max_downtime_ms, throttles=settings.auto_converge
+        )
+        self._overruns = {host.name: factor for host in snapshot.hosts if (factor := host.migration_overrun_factor)}
         self._links: dict[tuple[str, str], Pace] = {}
         from_host: defaultdict[str, list[Pace]] = defaultdict(list)
         for link in snapshot.links:
-            pace = Pace(link.bandwidth_mib_per_s, link.overhead_seconds, settings.auto_converge)
+            pace = replace(
+                self._assumed,
+                bandwidth_mib_per_s=link.bandwidth_mib_per_s,
+                overhead_seconds=link.overhead_seconds,
+                downtime_ms=link.downtime_ms or 0.0,
+            )
             self._links[link.source, link.destination] = pace
             from_host[link.source].append(pace)
         self._leaving = {host: self._middle(paces) for host, paces in from_host.items()}
 
     def between(self, source: str, destination: str) -> Pace:
         """From one host to another."""
-        return self._links.get((source, destination), self._assumed)
+        return self._careful(self._links.get((source, destination), self._assumed), source, destination)
 
     def leaving(self, source: str | None) -> Pace:
         """From a host to any other: the median of what is known."""
-        return self._assumed if source is None else self._leaving.get(source, self._assumed)
+        return self._assumed if source is None else self._careful(self._leaving.get(source, self._assumed), source)
+
+    def _careful(self, pace: Pace, *hosts: str) -> Pace:
+        factor = max(self._overruns.get(host, 1.0) for host in hosts)
+        return replace(pace, overrun_factor=factor) if factor > 1 else pace
 
     def _middle(self, paces: list[Pace]) -> Pace:
-        bandwidth = median(pace.bandwidth_mib_per_s for pace in paces)
-        return Pace(bandwidth, median(pace.overhead_seconds for pace in paces), self._assumed.throttles)
+        return replace(
+            self._assumed,
+            bandwidth_mib_per_s=median(pace.bandwidth_mib_per_s for pace in paces),
+            overhead_seconds=median(pace.overhead_seconds for pace in paces),
+            downtime_ms=median(pace.downtime_ms for pace in paces),
+        )
 
 
 def predict(vm: Vm, pace: Pace) -> MigrationCost:
@@ -83,14 +108,17 @@ def predict(vm: Vm, pace: Pace) -> MigrationCost:
     bandwidth = pace.bandwidth_mib_per_s
     memory = carried_mib(vm)
     ratio = min((vm.dirty_mib_per_s or 0.0) / bandwidth, CONVERGENCE_LIMIT)
-    final = MAX_DOWNTIME_SECONDS * bandwidth
+    final = pace.max_downtime_ms / 1000 * bandwidth
     rounds = max(1, ceil(log(final / memory) / log(ratio))) if ratio > 0 and memory > final else 1
-    seconds = pace.overhead_seconds + memory / bandwidth * (1 - ratio**rounds) / (1 - ratio)
+    left = memory * ratio**rounds
+    sent = memory * (1 - ratio**rounds) / (1 - ratio)
+    seconds = pace.overhead_seconds + sent / bandwidth
     return MigrationCost(
         seconds=seconds,
-        downtime_ms=1000 * memory * ratio**rounds / bandwidth,
+        downtime_ms=max(1000 * left / bandwidth, pace.downtime_ms),
+        transferred_mib=sent + left,
         core_seconds=seconds
-        * max(1.0, vm.migration_overrun_factor or 1.0)
+        * max(1.0, vm.migration_overrun_factor or 1.0, pace.overrun_factor)
         * (HOST_CORES + GUEST_SLOWDOWN * (believed_demand(vm) or 0.0)),
     )
 
@@ -106,9 +134,28 @@ def convergence(vm: Vm, pace: Pace) -> Reason | None:
     dirty = vm.dirty_mib_per_s or 0.0
     if pace.throttles or dirty <= CONVERGENCE_LIMIT * bandwidth:
         return None
+    # All of it fits into the downtime, however often it is written.
+    if carried_mib(vm) <= pace.max_downtime_ms / 1000 * bandwidth:
+        return None
     return Reason(
         CODE,
         f"dirties {dirty:,.0f} MiB/s, a migration carries {bandwidth:,.0f} MiB/s and would not end",
         dirty_mib_per_s=dirty,
         bandwidth_mib_per_s=bandwidth,
+        remedy="let migrations slow it down: auto_converge",
+    )
+
+
+def cautions(vm: Vm, *hosts: Host) -> tuple[Reason, ...]:
+    """Why moves of `vm` from and to these hosts have to gain more than others; empty when they need not."""
+    overrun = [("its latest migrations", vm.migration_overrun_factor)]
+    overrun += [(f"the latest migrations from and to {host.name}", host.migration_overrun_factor) for host in hosts]
+    return tuple(
+        Reason(
+            CODE_OVERRUNS,
+            f"{whose} took {factor:.1f} times as long as predicted: moving it has to gain that much more",
+            factor=factor,
+        )
+        for whose, factor in overrun
+        if factor
     )

@@ -198,7 +198,8 @@ def _contention(load: Load, found: _Departures) -> float:
 
 def _seconds(load: Load, ordered: Order) -> float:
     return sum(
-        max(load.seconds_between(move.vm, move.source, move.destination) for move in batch) for batch in ordered.batches
+        max(load.cost_between(move.vm, move.source, move.destination).seconds for move in batch)
+        for batch in ordered.batches
     )
 
 

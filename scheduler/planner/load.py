@@ -259,10 +259,10 @@ class Load:
         """How long that takes, shape (vms,)."""
         return np.array([cost.seconds for cost in self.leaving], dtype=float)
 
-    def seconds_between(self, vm: int, source: int, destination: int) -> float:
-        """How long a migration of `vm` from one host to another takes."""
+    def cost_between(self, vm: int, source: int, destination: int) -> MigrationCost:
+        """What a migration of `vm` from one host to another costs."""
         hosts = self.view.hosts
-        return predict(self.view.vms[vm], self.paces.between(hosts[source].name, hosts[destination].name)).seconds
+        return predict(self.view.vms[vm], self.paces.between(hosts[source].name, hosts[destination].name))
 
     def copy(self) -> Self:
         """An independent load and view to try moves on."""

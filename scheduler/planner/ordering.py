@@ -106,7 +106,7 @@ def steps(load: Load, ordered: Order) -> tuple[Step, ...]:
     view = load.view
     begins = 0.0
     for number, batch in enumerate(ordered.batches, start=1):
-        seconds = [load.seconds_between(move.vm, move.source, move.destination) for move in batch]
+        costs = [load.cost_between(move.vm, move.source, move.destination) for move in batch]
         made += [
             Step(
                 vm=view.vms[move.vm].name,
@@ -115,14 +115,16 @@ def steps(load: Load, ordered: Order) -> tuple[Step, ...]:
                 destination=view.hosts[move.destination].name,
                 batch=number,
                 start_seconds=begins,
-                predicted_seconds=predicted,
+                predicted_seconds=cost.seconds,
+                predicted_downtime_ms=cost.downtime_ms,
+                predicted_transfer_mib=cost.transferred_mib,
                 memory_mib=view.vms[move.vm].memory_mib,
                 gain=move.gain,
                 reason=move.reason,
             )
-            for move, predicted in zip(batch, seconds, strict=True)
+            for move, cost in zip(batch, costs, strict=True)
         ]
-        begins += max(seconds, default=0.0)
+        begins += max((cost.seconds for cost in costs), default=0.0)
     return tuple(made)
 
 

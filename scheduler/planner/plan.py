@@ -22,6 +22,8 @@ class Step:
     start_seconds: float
     """When its batch is predicted to begin, from the start of the plan."""
     predicted_seconds: float
+    predicted_downtime_ms: float
+    predicted_transfer_mib: float
     memory_mib: int
     gain: float
     """By how much it lowers the objective's score; 0 for a move that a rule or a drain asks for."""
@@ -36,6 +38,8 @@ class Step:
             "batch": self.batch,
             "start_seconds": round(self.start_seconds, 1),
             "predicted_seconds": round(self.predicted_seconds, 1),
+            "predicted_downtime_ms": round(self.predicted_downtime_ms),
+            "predicted_transfer_mib": round(self.predicted_transfer_mib),
             "memory_mib": self.memory_mib,
             "gain": round(self.gain, 6),
             "reason": self.reason.as_dict(),

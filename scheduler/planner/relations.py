@@ -59,7 +59,7 @@ class Relations:
         self._facts: list[tuple[str, ...]] = [
             *(("apart", rule.strength, str(rule.max_per_host), str(rule.spread_over)) for rule in rules.anti_affinity),
             *(("together", rule.strength) for rule in rules.affinity),
-            *(("link", str(link.bandwidth_mib_per_s), str(link.overhead_seconds)) for link in snapshot.links),
+            *(_link_facts(link) for link in snapshot.links),
         ]
         """What rules, links and pins are in themselves."""
         self._pins: dict[tuple[str, frozenset[int]], int] = {}
@@ -157,6 +157,10 @@ class Relations:
             if found == count:
                 return colours
             colours, count = finer, found
+
+
+def _link_facts(link: Link) -> tuple[str, ...]:
+    return "link", str(link.bandwidth_mib_per_s), str(link.overhead_seconds), str(link.downtime_ms)
 
 
 def _mixed(values: Colours) -> Colours:

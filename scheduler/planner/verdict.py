@@ -7,6 +7,7 @@ from typing import Final
 from ..cluster.model import Snapshot, Vm
 from ..cluster.reason import Reason
 from ..filters.view import View
+from .cost import MigrationCost, Paces, predict
 from .objective import PlanningCancelledError
 from .placement import CODE_ALREADY_THERE, Placer, choose_destination
 from .relaxation import changes, cost
@@ -26,6 +27,8 @@ class Verdict:
     reasons: tuple[Reason, ...]
     changes: tuple[Reason, ...] = field(default_factory=tuple)
     """All that would have to change for the host to take it, the cheapest first."""
+    forecast: MigrationCost | None = None
+    """What migrating it there would cost; None for a host that may not have it, and for a VM that does not run."""
 
 
 def verdicts(
@@ -40,7 +43,17 @@ def verdicts(
     With `host` only about that one. PlanningCancelledError soon after `cancelled` is true.
     """
     placement = choose_destination(snapshot, vm, settings) if vm.active else Placer(snapshot, settings).choose(vm)
-    found = [Verdict(host=one.host, allowed=True, score=one.score, reasons=()) for one in placement.ranking]
+    paces = Paces(snapshot, settings)
+    found = [
+        Verdict(
+            host=one.host,
+            allowed=True,
+            score=one.score,
+            reasons=(),
+            forecast=predict(vm, paces.between(vm.host, one.host)) if vm.active and vm.host else None,
+        )
+        for one in placement.ranking
+    ]
     refused = sorted((one for one in placement.refused if host in {None, one.host}), key=lambda one: len(one.reasons))
     view = View(snapshot)
     need = view.need(view.vm_index(vm.uuid))

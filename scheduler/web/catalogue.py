@@ -63,6 +63,13 @@ MIGRATION_OVERRUN = Family(
     (),
     (0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 4, 10),
 )
+DOWNTIME_OVERRUN = Family(
+    "migration_downtime_to_prediction_ratio",
+    Kind.HISTOGRAM,
+    "Time a guest stood still as part of the predicted one, where one was predicted; above 1 it took longer.",
+    (),
+    (0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 4, 10),
+)
 MIGRATIONS = Family(
     "migrations_total",
     Kind.COUNTER,
@@ -192,6 +199,7 @@ CATALOGUE: tuple[Family, ...] = (
     MIGRATION_DOWNTIME,
     MIGRATION_PREDICTION_ERROR,
     MIGRATION_OVERRUN,
+    DOWNTIME_OVERRUN,
     MIGRATIONS,
     MIGRATION_TRANSFERRED,
     MIGRATIONS_IN_FLIGHT,

@@ -53,6 +53,7 @@ class Metrics:
         self._migration_downtime = _histogram(catalogue.MIGRATION_DOWNTIME, registry)
         self._prediction_error = _histogram(catalogue.MIGRATION_PREDICTION_ERROR, registry)
         self._overrun = _histogram(catalogue.MIGRATION_OVERRUN, registry)
+        self._downtime_overrun = _histogram(catalogue.DOWNTIME_OVERRUN, registry)
         self._migrations = _counter(catalogue.MIGRATIONS, registry)
         self._transferred = _counter(catalogue.MIGRATION_TRANSFERRED, registry)
         self._placements = _counter(catalogue.PLACEMENTS, registry)
@@ -100,6 +101,8 @@ class Metrics:
             return
         if record.downtime_ms is not None:
             self._migration_downtime.observe(record.downtime_ms / _MS_PER_SECOND)
+            if record.predicted_downtime_ms:
+                self._downtime_overrun.observe(record.downtime_ms / record.predicted_downtime_ms)
         if record.predicted_seconds and seconds:
             self._prediction_error.observe(abs(record.predicted_seconds - seconds) / seconds)
             self._overrun.observe(seconds / record.predicted_seconds)

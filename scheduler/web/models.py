@@ -1,7 +1,7 @@
 """What the API reads and answers, beside the records that the daemon itself keeps; and how all of it becomes JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -137,6 +137,8 @@ class Explanation:
     """Hosts to which balancing does not move it for now, and why."""
     quarantine: str | None = None
     """Why nothing moves it."""
+    cautions: Sequence[Reason] = ()
+    """Why its moves have to gain more than others."""
 
 
 @dataclass(frozen=True, slots=True)

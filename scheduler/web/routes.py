@@ -10,6 +10,7 @@ from ..cluster.model import Snapshot, Vm
 from ..cluster.rules import selects
 from ..operations.access import Role
 from ..operations.records import MigrationRecord, Recommendation
+from ..planner.cost import cautions
 from .control import ControlError, HostStatus, Status
 from .events import stream
 from .models import (
@@ -88,11 +89,15 @@ async def list_vms(call: Call, query: VmQuery) -> Vms:
 async def explain_vm(call: Call, vm: Name, query: ExplainQuery) -> Explanation:
     """Say why a VM may or may not be on each host."""
     verdicts = await call.control.verdicts(vm, query.host)
-    meant = [found for found in call.control.snapshot().vms if _is_meant(found, vm)]
+    snapshot = call.control.snapshot()
+    meant = [found for found in snapshot.vms if _is_meant(found, vm)]
     if len(meant) != 1:
         return Explanation(vm, None, verdicts)
     found = meant[0]
-    return Explanation(found.name, found.host, verdicts, found.hold, found.not_to, found.quarantine)
+    careful = cautions(
+        found, *(one for one in snapshot.hosts if query.host in {None, one.name} or one.name == found.host)
+    )
+    return Explanation(found.name, found.host, verdicts, found.hold, found.not_to, found.quarantine, careful)
 
 
 @route("GET", "/v1/matrix")

@@ -196,6 +196,8 @@ def test_explain_works_on_a_snapshot(snapshot_file: Path) -> None:
     told = json.loads(explain(vm, "--snapshot", snapshot_file, "--json").stdout)
     assert told["vm"] == vm
     assert all(one["allowed"] or one["reasons"] for one in told["verdicts"])
+    assert all((one["forecast"] is not None) == one["allowed"] for one in told["verdicts"])
+    assert told["cautions"] == []
     assert "WOULD FIT IF" in explain(vm, "--snapshot", snapshot_file).stdout
     assert explain("nobody", "--snapshot", snapshot_file).exit_code == 2
     assert explain(vm, "--snapshot", snapshot_file, "--host", "nowhere").exit_code == 2

@@ -5,6 +5,7 @@ import io
 from rich.console import Console
 
 from scheduler.cli.client import Record
+from scheduler.cli.present import forecast
 from scheduler.cli.progress import bars
 
 
@@ -23,3 +24,9 @@ def test_each_migration_has_a_bar_that_follows_it() -> None:
     drawn = out.getvalue().splitlines()
     assert "web1 node1 -> node2  completed" in next(line for line in reversed(drawn) if "web1" in line)
     assert "web2 node1 -> node2  queued" in next(line for line in reversed(drawn) if "web2" in line)
+
+
+def test_a_forecast_tells_what_is_known():
+    assert forecast(3.04, 210.4, 1030.0) == "3.0 s, 210 ms of it standing still, 1,030 MiB sent"
+    assert forecast(3.0, 0.2, None) == "3.0 s"
+    assert forecast(3.0, None, 96.0) == "3.0 s, 96 MiB sent"

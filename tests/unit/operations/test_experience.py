@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from scheduler.cluster.model import Link, Snapshot
-from scheduler.operations.experience import MIB, PER_LINK, PER_VM, Experience
+from scheduler.operations.experience import MIB, PER_HOST, PER_LINK, PER_VM, Experience
 from scheduler.operations.records import MigrationRecord, MigrationState
 from tests.unit.clusters import cluster, host, vm
 
@@ -37,6 +37,12 @@ def test_a_link_is_as_fast_as_memory_went_over_it() -> None:
     assert learned(DONE, slower).links == (
         Link(source="a", destination="b", bandwidth_mib_per_s=57.143, overhead_seconds=1.5),
     )
+
+
+def test_guests_are_expected_to_stand_still_as_long_as_most_did() -> None:
+    times = [replace(DONE, downtime_ms=ms) for ms in (200, 3000, 240)]
+    assert [link.downtime_ms for link in learned(*times, DONE).links] == [240]
+    assert [link.downtime_ms for link in learned(DONE).links] == [None]
 
 
 def test_directions_are_learned_apart() -> None:
@@ -95,3 +101,24 @@ def test_a_vm_whose_migrations_overrun_again_and_again_is_known_for_it(
     web1, web2 = learned(*records).vms
     assert web1.migration_overrun_factor == factor
     assert web2.migration_overrun_factor is None
+
+
+def by(*names: str) -> list[MigrationRecord]:
+    return [replace(LATE, uuid=name) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("records", "factor"),
+    [
+        (by("u", "v", "w"), 3.0),
+        (by("u", "v", "u", "v", "u"), None),
+        ([*by("u", "v", "w"), *[replace(one, duration_seconds=12.0) for one in by("v", "w")]], None),
+        ([*by("u", "v", "w"), *[replace(DONE, uuid=str(number)) for number in range(PER_HOST)]], None),
+    ],
+    ids=["all of three", "only two", "not any more", "long ago"],
+)
+def test_a_host_with_which_many_vms_overrun_is_known_for_it(
+    records: list[MigrationRecord], factor: float | None
+) -> None:
+    hosts = learned(*records, hosts="abc").hosts
+    assert [one.migration_overrun_factor for one in hosts] == [factor, factor, None]

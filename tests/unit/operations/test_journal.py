@@ -38,6 +38,8 @@ MIGRATION = MigrationRecord(
     cycle="c1",
     requested_at=1.0,
     predicted_seconds=4.5,
+    predicted_downtime_ms=200,
+    predicted_bytes=2**30,
 )
 PLACEMENT = PlacementRecord(
     id=0,

@@ -40,7 +40,9 @@ async def test_a_journal_of_an_older_program_is_brought_up_to_date(tmp_path):
             MIGRATION, id=1, state=MigrationState.COMPLETED, started_at=2.0, ended_at=9.0, duration_seconds=6.5,
             downtime_ms=80,
         )  # fmt: skip
-        flying = replace(MIGRATION, id=2, state=MigrationState.MIGRATING, vm="db", uuid="v", cycle="c2")
+        finished = replace(finished, predicted_downtime_ms=None, predicted_bytes=None)
+        flying = replace(MIGRATION, id=2, predicted_downtime_ms=None, predicted_bytes=None)
+        flying = replace(flying, state=MigrationState.MIGRATING, vm="db", uuid="v", cycle="c2")
         assert await journal.migrations(limit=9) == [flying, finished]
         assert await journal.autostart(2)
         assert await journal.moves() == [Move("u", "node1", "node2", 9.0, Trigger.BALANCE, success=True)]

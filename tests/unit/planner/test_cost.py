@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from scheduler.cluster.model import Link
-from scheduler.planner.cost import SETUP_SECONDS, Pace, Paces, convergence, predict
+from scheduler.planner.cost import SETUP_SECONDS, Pace, Paces, cautions, convergence, predict
 from scheduler.planner.settings import PlannerSettings
 from tests.unit.clusters import cluster, host, vm
 
@@ -16,6 +16,7 @@ def test_an_idle_guest_is_carried_once() -> None:
     cost = predict(vm("web", memory_mib=8192, memory_used_mib=1000), PACE)
     assert cost.seconds == pytest.approx(SETUP_SECONDS + 10)
     assert cost.downtime_ms == 0
+    assert cost.transferred_mib == 1000
 
 
 def test_dirtied_memory_is_carried_again_until_it_fits_the_downtime() -> None:
@@ -23,6 +24,22 @@ def test_dirtied_memory_is_carried_again_until_it_fits_the_downtime() -> None:
     # 1000 MiB halve each round until 30 MiB or less are left: 6 rounds.
     assert cost.seconds == pytest.approx(SETUP_SECONDS + 10 * (1 - 0.5**6) / 0.5)
     assert cost.downtime_ms == pytest.approx(1000 * 10 * 0.5**6)
+    assert cost.transferred_mib == pytest.approx(1000 * (2 - 0.5**6))
+
+
+def test_a_wider_downtime_ends_it_earlier() -> None:
+    guest = vm("web", memory_used_mib=1000, dirty_mib_per_s=50)
+    narrow, wide = (predict(guest, Pace(100.0, max_downtime_ms=ms)) for ms in (300, 3000))
+    assert wide.seconds < narrow.seconds
+    assert narrow.downtime_ms <= 300 < wide.downtime_ms <= 3000
+
+
+def test_guests_stand_still_as_long_as_they_did_on_that_link() -> None:
+    links = (Link(source="a", destination="b", bandwidth_mib_per_s=100.0, overhead_seconds=0.5, downtime_ms=210.0),)
+    paces = Paces(replace(cluster([host("a"), host("b")], []), links=links), PlannerSettings())
+    assert predict(vm("web"), paces.between("a", "b")).downtime_ms == 210.0
+    assert predict(vm("web"), paces.leaving("a")).downtime_ms == 210.0
+    assert predict(vm("web"), paces.between("b", "a")).downtime_ms == 0
 
 
 def test_what_was_measured_between_two_hosts_counts_there_and_only_there() -> None:
@@ -53,6 +70,32 @@ def test_one_whose_migrations_took_longer_than_predicted_must_gain_that_much_mor
         assert cost.core_seconds == pytest.approx(times * plain.core_seconds)
 
 
+def test_from_and_to_a_host_whose_migrations_overran_all_must_gain_more() -> None:
+    hosts = [host("a"), host("b"), replace(host("c"), migration_overrun_factor=2.5)]
+    paces = Paces(cluster(hosts, []), PlannerSettings(bandwidth_mib_per_s=100.0))
+    plain = predict(vm("web"), PACE).core_seconds
+    for pace, times in (
+        (paces.between("a", "b"), 1.0),
+        (paces.leaving("a"), 1.0),
+        (paces.between("a", "c"), 2.5),
+        (paces.between("c", "a"), 2.5),
+        (paces.leaving("c"), 2.5),
+    ):
+        assert predict(vm("web"), pace).core_seconds == pytest.approx(times * plain)
+    assert predict(vm("web", migration_overrun_factor=4.0), paces.leaving("c")).core_seconds == pytest.approx(4 * plain)
+
+
+def test_who_is_treated_more_carefully_is_told() -> None:
+    slow = replace(host("c"), migration_overrun_factor=2.5)
+    assert cautions(vm("web"), host("a"), host("b")) == ()
+    told = cautions(vm("web", migration_overrun_factor=1.83), host("a"), slow)
+    assert [reason.code for reason in told] == ["migrations_overrun"] * 2
+    assert [reason.text for reason in told] == [
+        "its latest migrations took 1.8 times as long as predicted: moving it has to gain that much more",
+        "the latest migrations from and to c took 2.5 times as long as predicted: moving it has to gain that much more",
+    ]
+
+
 @pytest.mark.parametrize("dirty", [None, 0.0, 80.0])
 def test_a_guest_that_dirties_less_than_can_be_carried_converges(dirty: float | None) -> None:
     assert convergence(vm("web", dirty_mib_per_s=dirty), PACE) is None
@@ -63,8 +106,15 @@ def test_one_that_dirties_more_does_not() -> None:
     assert reason is not None
     assert reason.code == "will_not_converge"
     assert reason.text == "dirties 300 MiB/s, a migration carries 100 MiB/s and would not end"
+    assert reason.remedy == "let migrations slow it down: auto_converge"
     assert convergence(vm("web", dirty_mib_per_s=300.0), Pace(1000.0)) is None
     assert convergence(vm("web", dirty_mib_per_s=300.0), Pace(100.0, throttles=True)) is None
+
+
+def test_one_whose_whole_memory_fits_into_the_downtime_converges_however_much_it_writes() -> None:
+    small = vm("web", memory_used_mib=200, dirty_mib_per_s=300.0)
+    assert convergence(small, PACE) is not None
+    assert convergence(small, Pace(100.0, max_downtime_ms=2000)) is None
 
 
 @pytest.mark.parametrize("memory", [0, 1])

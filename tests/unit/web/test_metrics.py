@@ -50,7 +50,9 @@ def test_scrape_holds_exactly_the_catalogue(control: MemoryControl) -> None:
 
 
 def test_completed_migration_is_measured_whole(metrics: Metrics) -> None:
-    metrics.migration_ended(migration_record(predicted_seconds=10.0, duration_seconds=8.0, downtime_ms=120))
+    metrics.migration_ended(
+        migration_record(predicted_seconds=10.0, duration_seconds=8.0, downtime_ms=120, predicted_downtime_ms=200)
+    )
     labels = {"trigger": "balance", "outcome": "completed"}
     assert value(metrics, "migrations_total", source="node1", destination="node2", **labels) == 1
     assert value(metrics, "migration_duration_seconds_sum", **labels) == 8.0
@@ -59,6 +61,7 @@ def test_completed_migration_is_measured_whole(metrics: Metrics) -> None:
     assert value(metrics, "migration_downtime_seconds_sum") == 0.12
     assert value(metrics, "migration_prediction_error_ratio_sum") == 0.25
     assert value(metrics, "migration_duration_to_prediction_ratio_sum") == 0.8
+    assert value(metrics, "migration_downtime_to_prediction_ratio_sum") == 0.6
     assert value(metrics, "migration_transferred_bytes_total") == 512 * 1024 * 1024
 
 

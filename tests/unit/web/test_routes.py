@@ -72,18 +72,20 @@ async def test_explain_says_where_the_vm_is_and_why_not_elsewhere(client: Client
         "vm": "web1",
         "host": "node1",
         "verdicts": [
-            {"host": "node1", "allowed": True, "score": 0.4, "reasons": [], "changes": []},
+            {"host": "node1", "allowed": True, "score": 0.4, "reasons": [], "changes": [], "forecast": None},
             {
                 "host": "node2",
                 "allowed": False,
                 "score": None,
                 "reasons": [{"code": "memory_short", "text": "needs 8,192 MiB, 2,048 MiB short"}],
                 "changes": [],
+                "forecast": None,
             },
         ],
         "hold": None,
         "not_to": {},
         "quarantine": None,
+        "cautions": [],
     }
 
 
