@@ -24,6 +24,10 @@ class UnreachableError(HypervisorError):
     """The host's libvirt cannot be reached or did not answer in time: what happened there is unknown."""
 
 
+class NoHostError(UnreachableError):
+    """The cluster has no such host, or not any more: waiting for it is of no use."""
+
+
 class NotFoundError(HypervisorError):
     """There is no such domain on that host (any more)."""
 

@@ -13,9 +13,9 @@ from ..cluster.ports import (
     HypervisorError,
     Job,
     MigrationOptions,
+    NoHostError,
     PeerError,
     RefusedError,
-    UnreachableError,
 )
 from . import dirty_rate, migration, peer
 from .acting import act
@@ -193,7 +193,7 @@ class LibvirtCluster:
 
     def _host(self, host: str) -> HostConnection:
         if host not in self._hosts:
-            raise UnreachableError(host, "not a host of this cluster")
+            raise NoHostError(host, "not a host of this cluster")
         return self._hosts[host]
 
     def _emit(self, event: Event) -> None:

@@ -12,11 +12,11 @@ import structlog
 
 from ..cluster.model import Snapshot, Vm
 from ..cluster.observation import DomainObservation
-from ..cluster.ports import BusyError, HypervisorError, MigrationOptions, NotFoundError, RefusedError
+from ..cluster.ports import BusyError, HypervisorError, MigrationOptions, NoHostError, NotFoundError, RefusedError
 from .context import Context
 from .history import Move, span, texts
 from .journal import JournalError
-from .outcome import Outcome, outcome, sight
+from .outcome import Outcome, Sight, outcome, sight
 from .preflight import preflight
 from .progress import FinalFigures, final_figures, ratio
 from .records import MigrationRecord, MigrationState, Trigger
@@ -170,7 +170,7 @@ class Flight:
         record, cluster = self.record, self._context.cluster
         try:
             job = await cluster.job(record.source, record.uuid)
-        except NotFoundError:
+        except (NotFoundError, NoHostError):
             return False
         if job is None or not job.outgoing:
             return False
@@ -202,7 +202,7 @@ class Flight:
 
     async def _ending(self) -> _Ending:
         """Ask both hosts until what they show will not change by itself any more."""
-        cluster, clock, record = self._context.cluster, self._context.clock, self.record
+        clock, record = self._context.clock, self.record
         give_up_at_s = settled_at_s = None
         while True:
             now_s = clock.monotonic()
@@ -210,11 +210,13 @@ class Flight:
                 if await self._look_at_job():
                     settled_at_s = None
                 else:
-                    source = await cluster.domain(record.source, record.uuid)
-                    destination = await cluster.domain(record.destination, record.uuid)
-                    found = outcome(sight(source), sight(destination))
-                    settled_at_s = settled_at_s or now_s + SETTLE_SECONDS
-                    if not found.may_change or now_s >= settled_at_s:
+                    here, source = await self._see(record.source)
+                    there, destination = await self._see(record.destination)
+                    found = outcome(here, there)
+                    # The job of a source that cannot be asked shows in the receiving half.
+                    runs_on = here is Sight.UNSEEN and destination is not None and destination.incoming
+                    settled_at_s = None if runs_on else settled_at_s or now_s + SETTLE_SECONDS
+                    if not found.may_change or (settled_at_s is not None and now_s >= settled_at_s):
                         return _Ending(found, source, destination)
                 give_up_at_s = None
             except HypervisorError as error:
@@ -222,6 +224,14 @@ class Flight:
                 if now_s >= give_up_at_s:
                     return _Ending(Outcome(MigrationState.UNKNOWN, f"the outcome cannot be verified: {error}"))
             await clock.sleep(POLL_SECONDS if give_up_at_s is None else LOST_HOST_POLL_SECONDS)
+
+    async def _see(self, host: str) -> tuple[Sight, DomainObservation | None]:
+        """What a host shows of the VM, and what that amounts to."""
+        try:
+            domain = await self._context.cluster.domain(host, self.record.uuid)
+        except NoHostError:
+            return Sight.UNSEEN, None
+        return sight(domain), domain
 
     async def _settle_in(self, source: DomainObservation | None, destination: DomainObservation) -> str:
         """Carry the autostart flag over, leave one definition; returns what did not work, for people."""

@@ -18,6 +18,7 @@ from ..cluster.ports import (
     HostAddress,
     Job,
     MigrationOptions,
+    NoHostError,
     NotFoundError,
     PeerError,
     RefusedError,
@@ -266,7 +267,7 @@ class SimulatedCluster:
     async def _reach(self, name: str) -> SimulatedHost:
         host = self._hosts.get(name)
         if host is None or not host.connected:
-            raise UnreachableError(name, "not connected")
+            raise NoHostError(name, "not a host of this cluster")
         if host.frozen:
             await self._sleep(CALL_TIMEOUT_SECONDS)
             raise UnreachableError(name, f"no answer within {CALL_TIMEOUT_SECONDS:.0f} s")

@@ -337,3 +337,57 @@ async def test_only_cycles_that_acted_keep_their_snapshot(house: House):
         await daemon.service.decided_on(quiet.cycle)
     with pytest.raises(ControlError, match="no decision of a cycle c9 is kept"):
         await daemon.service.decision("c9")
+
+
+@pytest.mark.parametrize(
+    ("removed", "at_s", "told"),
+    [
+        (
+            {"node1"},
+            5,
+            "it runs on node2; node1, which it came from, is no host of the config any more: see that no copy",
+        ),
+        (
+            {"node1"},
+            60,
+            "it runs on node2; node1, which it came from, is no host of the config any more: see that no copy",
+        ),
+        (
+            {"node2"},
+            5,
+            "it is not on node1 any more; node2, where it was to go, is no host of the config any more: see",
+        ),
+        ({"node1", "node2"}, 5, "neither node1 nor node2 is a host of the config any more: nobody looked"),
+    ],
+)
+async def test_a_migration_of_a_host_that_was_taken_out_over_a_restart_is_told_as_far_as_can_be_seen(
+    house: House, removed: set[str], at_s: float, told: str
+):
+    """The other host is asked once the migration has ended, and nobody is waited for who will never answer."""
+    house.vm("web1", "node1", memory_mib=4096)
+    daemon = await house.go()
+    [asked] = await house.run(daemon.service.migrate(["web1"], to="node2", dry_run=False, requested_by="alice"))
+    await house.clock.advance(5)
+    await house.kill()
+    await house.clock.advance(at_s - 5)
+    again = await house.start(AUTO, tuple(name for name in ("node1", "node2", "node3") if name not in removed))
+    await house.clock.advance(60)
+    ended = await again.service.migration(asked.id)
+    assert ended.state is MigrationState.UNKNOWN
+    assert ended.error.startswith(told)
+
+
+async def test_a_migration_to_a_host_that_was_taken_out_over_a_restart_and_that_did_not_leave_has_failed(house: House):
+    uuid = house.vm("web1", "node1", memory_mib=4096)
+    daemon = await house.go()
+    [asked] = await house.run(daemon.service.migrate(["web1"], to="node2", dry_run=False, requested_by="alice"))
+    await house.clock.advance(5)
+    await house.kill()
+    again = await house.start(AUTO, ("node1", "node3"))
+    await house.run(house.cluster.abort_job("node1", uuid))
+    await house.clock.advance(10)
+    ended = await again.service.migration(asked.id)
+    assert (ended.state, ended.error) == (
+        MigrationState.FAILED,
+        "it did not leave node1; node2, where it was to go, is no host of the config any more",
+    )

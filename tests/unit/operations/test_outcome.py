@@ -7,7 +7,7 @@ from scheduler.cluster.observation import DomainFacts, DomainObservation
 from scheduler.operations.outcome import Sight, outcome, sight
 from scheduler.operations.records import MigrationState
 
-R, P, G = Sight.RUNNING, Sight.PAUSED, Sight.GONE
+R, P, G, U = Sight.RUNNING, Sight.PAUSED, Sight.GONE, Sight.UNSEEN
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,13 @@ R, P, G = Sight.RUNNING, Sight.PAUSED, Sight.GONE
         pytest.param(G, P, MigrationState.COMPLETED, True, id="arrived paused"),
         pytest.param(R, R, MigrationState.UNKNOWN, True, id="runs twice"),
         pytest.param(G, G, MigrationState.FAILED, True, id="was stopped"),
+        pytest.param(R, U, MigrationState.FAILED, False, id="never left for a host that is no more"),
+        pytest.param(P, U, MigrationState.UNKNOWN, True, id="switching over to a host that is no more"),
+        pytest.param(G, U, MigrationState.UNKNOWN, False, id="left for a host that is no more"),
+        pytest.param(U, R, MigrationState.UNKNOWN, False, id="arrived from a host that is no more"),
+        pytest.param(U, P, MigrationState.UNKNOWN, True, id="arriving from a host that is no more"),
+        pytest.param(U, G, MigrationState.UNKNOWN, False, id="did not arrive from a host that is no more"),
+        pytest.param(U, U, MigrationState.UNKNOWN, False, id="between hosts that are no more"),
     ],
 )
 def test_each_pair_has_its_outcome(source, destination, state, may_change):
