@@ -37,18 +37,33 @@ def run(choice: Choice, config_path: Path | None, log_level: str | None) -> None
 @click.command()
 @_config
 @click.option("--connect", is_flag=True, help="Also try the hosts and every way between them; 1 when one fails.")
+@click.option(
+    "--snapshot",
+    "snapshot_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also hold the rules against a snapshot's VMs and hosts (without a config: the snapshot's own); 1 when they"
+    " contradict each other.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for other tools: the config with all defaults.")
 @click.pass_obj
-def check(choice: Choice, config_path: Path | None, connect: bool, as_json: bool) -> None:
+def check(choice: Choice, config_path: Path | None, connect: bool, snapshot_path: Path | None, as_json: bool) -> None:
     """Say whether a config can be used, every mistake in it, and what it amounts to."""
     from ..config import DEFAULT_PATH, files_read
 
+    if connect and snapshot_path is not None:
+        raise click.UsageError("--connect and --snapshot exclude each other")
     path = config_path or choice.config_path
     config = _load(path, as_json=as_json)
     if connect:
         from .doctor import examine
 
         sys.exit(examine(config, as_json=as_json))
+    if snapshot_path is not None:
+        from .doctor import examine_snapshot
+
+        rules = config.to_rules() if files_read(path) else None
+        sys.exit(examine_snapshot(snapshot_path, rules, as_json=as_json))
     if as_json:
         print_json({"valid": True, "problems": [], "config": config.written()})
         return

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import combinations
+from itertools import chain
 from urllib.parse import urlsplit
 
-from ..cluster.rules import Strength
+from ..cluster.model import Host, Vm, VmState
+from ..cluster.rules import Rules, Strength
+from ..planner.feasibility import conflicts
 from .models import Config
 from .sources import Location, Place
 
@@ -30,8 +32,7 @@ def contradictions(config: Config, place_of: _PlaceOf) -> list[Contradiction]:
         _doubled_hosts,
         _unreachable_peers,
         _unknown_pinned_hosts,
-        _disjoint_pins,
-        _too_large_groups,
+        _impossible_rules,
         _crowds,
         _cooldown,
     )
@@ -71,26 +72,46 @@ def _unknown_pinned_hosts(config: Config, place_of: _PlaceOf) -> Iterator[Contra
                 yield Contradiction(here, f"{pattern!r} is no host; allowed: {', '.join(names)}")
 
 
-def _disjoint_pins(config: Config, place_of: _PlaceOf) -> Iterator[Contradiction]:
-    must = [(i, pin) for i, pin in enumerate(config.pins) if pin.strength is Strength.MUST]
-    names = [host.name for host in config.hosts]
-    for (first, one), (second, other) in combinations(must, 2):
-        common = (n for n in names if all(any(fnmatchcase(n, p) for p in pin.hosts) for pin in (one, other)))
-        if one.vm == other.vm and next(common, None) is None:
-            here = place_of(("pins", second, "hosts"))
-            elsewhere = place_of(("pins", first)).beside(here)
-            yield Contradiction(here, f"{elsewhere} says {other.vm!r} must be elsewhere: no host is in both")
+def _impossible_rules(config: Config, place_of: _PlaceOf) -> Iterator[Contradiction]:
+    """Of VMs that are named; what a glob or a tag means is not known here, but pins of the same one must agree."""
+    rules = config.to_rules()
+    hosts = [Host(name=host.name, cpus=0, memory_mib=0, labels=host.labels) for host in config.hosts]
+    named, meant = _named(rules)
+    found = [*conflicts(rules, named, hosts), *conflicts(Rules(pins=rules.pins), meant, hosts)]
+    for conflict in found:
+        *others, (kind, index) = conflict.rules
+        names = ", ".join(conflict.vms)
+        if others:
+            here = place_of((kind, index))
+            beside = ", ".join(place_of(other).beside(here) for other in others)
+            yield Contradiction(here, f"cannot hold together with {beside} for {names}")
+        elif kind == "anti_affinity":
+            here, room = place_of((kind, index, "vms")), len(conflict.vms) - 1
+            yield Contradiction(here, f"{names} must keep apart, the hosts take only {room} of them")
 
 
-def _too_large_groups(config: Config, place_of: _PlaceOf) -> Iterator[Contradiction]:
-    """Only names count: what a glob or a tag means is not known here."""
-    for index, rule in enumerate(config.anti_affinity):
-        names = {vm for vm in rule.vms if not vm.startswith("tag:") and not set(vm) & set("*?[")}
-        domains = {host.labels.get(rule.spread_over, f"host {host.name}") for host in config.hosts}
-        room = rule.max_per_host * len(domains)
-        if rule.strength is Strength.MUST and len(names) > room and not rule.against:
-            here = place_of(("anti_affinity", index, "vms"))
-            yield Contradiction(here, f"{len(names)} VMs must keep apart, the hosts take only {room} of them")
+def _named(rules: Rules) -> tuple[list[Vm], list[Vm]]:
+    """VMs that must-rules name, and one for each glob and tag of pins: some VM that it means."""
+    pins = [pin.vm for pin in rules.pins if pin.strength is Strength.MUST]
+    groups = [
+        *(rule.vms + rule.against for rule in rules.anti_affinity if rule.strength is Strength.MUST),
+        *(rule.vms for rule in rules.affinity if rule.strength is Strength.MUST),
+    ]
+    every = dict.fromkeys((*pins, *chain.from_iterable(groups)))
+    return [_some(name) for name in every if _is_name(name)], [
+        _some(pin) for pin in dict.fromkeys(pins) if not _is_name(pin)
+    ]
+
+
+def _is_name(selector: str) -> bool:
+    return not selector.startswith("tag:") and not set(selector) & set("*?[")
+
+
+def _some(selector: str) -> Vm:
+    """A VM that `selector` means."""
+    key, _, value = selector.removeprefix("tag:").partition("=")
+    labels = {key: value} if selector.startswith("tag:") else {}
+    return Vm(name=selector, uuid=selector, vcpus=1, memory_mib=1, state=VmState.STOPPED, labels=labels)
 
 
 def _crowds(config: Config, place_of: _PlaceOf) -> Iterator[Contradiction]:

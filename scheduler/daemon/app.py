@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from ..cluster.assemble import HostInput
 from ..cluster.ports import HypervisorCluster
 from ..config.loading import DEFAULT_PATH, ConfigError, load
 from ..config.models import Config
@@ -23,7 +24,7 @@ from ..web.control import ControlError
 from ..web.server import ListenError, serve_api, serve_metrics
 from ..web.tls import TlsFiles
 from .daemon import Daemon
-from .doctor import Finding, examine
+from .doctor import Finding, examine, flaws, observed
 from .notify import Notifier
 
 log = structlog.get_logger(__name__)
@@ -65,8 +66,19 @@ def run(config_path: Path | None, set_up_logs: Callable[[Config], None] = lambda
 async def look_over(config: Config) -> list[Finding]:
     """What `check --connect` finds on the config's hosts; no daemon need run, and none is disturbed."""
     cluster = LibvirtCluster(map(str, config.shared_directories))
+    hosts = [
+        HostInput(
+            name=host.name,
+            reachable=False,
+            observation=None,
+            reserved_memory_mib=host.reserved_memory_mib,
+            labels=host.labels,
+        )
+        for host in config.hosts
+    ]
     try:
-        return await examine(cluster, config.to_host_addresses())
+        findings = await examine(cluster, config.to_host_addresses())
+        return findings + flaws(await observed(cluster, hosts, config.to_rules()))
     finally:
         await cluster.close()
 

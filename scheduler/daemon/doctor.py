@@ -1,4 +1,4 @@
-"""Looks over everything that migrations need, before one is made: hosts, the ways between them, what guards the disks.
+"""Looks over everything that migrations need, before one is made: hosts, ways between them, locks of disks, rules.
 
 It uses connections of its own and needs no daemon; nothing is changed on any host.
 """
@@ -6,21 +6,30 @@ It uses connections of its own and needs no daemon; nothing is changed on any ho
 import asyncio
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import permutations
 from pathlib import Path
 
-from ..cluster.model import VmState
+from ..cluster.assemble import HostInput, Windows, assemble
+from ..cluster.demand import DemandBook
+from ..cluster.model import Snapshot, VmState
 from ..cluster.observation import HostObservation
 from ..cluster.ports import HostAddress, HypervisorCluster, HypervisorError, PeerError
+from ..cluster.rules import Rules
 from ..cluster.versions import older
+from ..planner.soundness import soundness
 from . import reach
 from .hosts import same_machine_as
 
 _CONNECT_RETRY_SECONDS = 0.1
 CERTIFICATE_WARNING_DAYS = 30
+_SOUND = {
+    "rules": "all must-rules can hold together, as far as is known",
+    "selector": "every rule speaks of VMs and hosts that there are",
+    "loss": "any one host can be lost: all of its VMs that can restart find places",
+}
 _TRIED_VMS = 3
 """A VM that libvirt itself would not migrate shows nothing of the way; then the next one is tried."""
 _LOCK_MANAGER = re.compile(r'^\s*lock_manager\s*=\s*"(?P<name>[^"]+)"', re.MULTILINE)
@@ -48,8 +57,9 @@ class Finding:
     """One check. `host` is the source and `destination` given where it is about the way between two hosts."""
 
     check: str
-    """`libvirt`, `versions`, `kvm`, `lock_manager`, `certificate`, `peer` or `memory_port`."""
+    """`libvirt`, `versions`, `kvm`, `lock_manager`, `certificate`, `peer`, `memory_port`, or that of a Flaw."""
     host: str
+    """Empty where it is about no single host."""
     destination: str | None = None
     result: Result
     text: str
@@ -95,6 +105,40 @@ async def examine(
         for finding in found
     ]
     return findings
+
+
+async def observed(cluster: HypervisorCluster, hosts: Sequence[HostInput], rules: Rules) -> Snapshot:
+    """What `flaws` wants: a look at each of `hosts`, to which `cluster` is connected if they can be reached."""
+    seen = []
+    for host in hosts:
+        try:
+            look = await cluster.observe(host.name)
+        except HypervisorError:
+            seen.append(replace(host, reachable=False, observation=None))
+        else:
+            seen.append(replace(host, reachable=True, observation=look))
+    now_s = max((host.observation.monotonic_s for host in seen if host.observation), default=0.0)
+    windows = Windows(now_s=now_s)
+    return assemble(datetime.now(UTC), seen, DemandBook(), windows, rules, lambda _: {})
+
+
+def flaws(snapshot: Snapshot) -> list[Finding]:
+    """What is wrong with the rules and the room of a cluster; one finding each that says so if nothing is."""
+    found = [
+        Finding(
+            check=flaw.check,
+            host=flaw.host or "",
+            result=Result.FAILED if flaw.check == "rules" else Result.WARNING,
+            text=flaw.text,
+        )
+        for flaw in soundness(snapshot)
+    ]
+    wrong = {finding.check for finding in found}
+    return found + [
+        Finding(check=check, host="", result=Result.OK, text=text)
+        for check, text in _SOUND.items()
+        if check not in wrong
+    ]
 
 
 async def _look(cluster: HypervisorCluster, host: str, patience_s: float) -> HostObservation | HypervisorError:

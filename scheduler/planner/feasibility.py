@@ -7,6 +7,7 @@ said. So what is told to contradict does, and of what is told nothing can be lef
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain, combinations
 from typing import Final, TypeAlias, TypeVar
 
@@ -66,10 +67,10 @@ def conflicts(rules: Rules, vms: Sequence[Vm], hosts: Sequence[Host]) -> list[Co
     Memory counts beside the rules for VMs that run, where that of all hosts is known.
     """
     bonds, found = _bonds(rules, vms, hosts), []
-    everything = frozenset(range(len(vms)))
+    everything = frozenset[int]().union(*(bond.vms for bond in bonds))
     while not _possible(bonds, everything, len(hosts)):
-        guilty = _least(bonds, lambda some: not _possible(some, everything, len(hosts)))
-        few = _least(sorted(everything), _impossible_for(guilty, len(hosts)))
+        guilty = least(bonds, lambda some: not _possible(some, everything, len(hosts)))
+        few = least(sorted(everything), _impossible_for(guilty, len(hosts)))
         found.append(Conflict(tuple(bond.key for bond in guilty), tuple(vms[vm].name for vm in few)))
         # Memory alone may go on to contradict others.
         told = {bond.key for bond in guilty if bond.key != MEMORY or len(guilty) == 1}
@@ -81,7 +82,7 @@ def _impossible_for(bonds: Sequence[Bond], hosts: int) -> Callable[[Sequence[int
     return lambda vms: not _possible(bonds, frozenset(vms), hosts)
 
 
-def _least(items: Sequence[_T], impossible: Callable[[Sequence[_T]], bool]) -> list[_T]:
+def least(items: Sequence[_T], impossible: Callable[[Sequence[_T]], bool]) -> list[_T]:
     """Of `items`, which are impossible together, as many as are needed for that: each is left out in turn."""
     kept = list(items)
     size = len(kept)
@@ -162,36 +163,37 @@ class _Search:
         self._hosts = range(hosts)
         self._bonds = [bond for bond in bonds if bond.places]
         self._units = _units(bonds)
-        self.domains = {
-            unit: frozenset(self._hosts).intersection(
-                *(bond.allowed for bond in bonds if bond.allowed is not None and bond.weights.keys() & unit)
-            )
-            for unit in self._units
-        }
-        # What hosts are to the rules: of those that are alike and empty, one stands for all.
-        self._alike = [
-            (
-                tuple(host in domain for domain in self.domains.values()),
-                tuple(
-                    (bond.places[host], 0) if bond.places.count(bond.places[host]) > 1 else (-1, bond.most.get(host))
-                    for bond in self._bonds
-                ),
-            )
-            for host in self._hosts
-        ]
+        self.domains = _domains(self._units, bonds, hosts)
         self._on: dict[frozenset[int], int] = {}
         self._load: list[Counter[int]] = [Counter() for _ in self._bonds]
         self._other: list[Counter[int]] = [Counter() for _ in self._bonds]
         self._steps = 0
+
+    @cached_property
+    def _alike(self) -> list[tuple[object, ...]]:
+        """What hosts are to the rules: of those that are alike and empty, one stands for all."""
+        domains = set(self.domains.values())
+        sizes = [Counter(bond.places) for bond in self._bonds]
+        return [
+            (
+                tuple(host in domain for domain in domains),
+                tuple(
+                    (bond.places[host], 0) if size[bond.places[host]] > 1 else (-1, bond.most.get(host))
+                    for bond, size in zip(self._bonds, sizes, strict=True)
+                ),
+            )
+            for host in self._hosts
+        ]
 
     def may_be_possible(self) -> bool:
         """Whether each bond by itself leaves room: Hall's condition, over kinds of units with the same hosts."""
         return all(self._room_for_all(bond) for bond in self._bonds if bond.most)
 
     def _room_for_all(self, bond: Bond) -> bool:
+        places = {domain: frozenset(bond.places[host] for host in domain) for domain in set(self.domains.values())}
         supply: dict[frozenset[int], int] = defaultdict(int)
         for unit, domain in self.domains.items():
-            supply[frozenset(bond.places[host] for host in domain)] += sum(bond.weights.get(vm, 0) for vm in unit)
+            supply[places[domain]] += sum(bond.weights.get(vm, 0) for vm in unit)
         kinds = list(supply)
         sizes = range(1, len(kinds) + 1) if len(kinds) <= _MOST_KINDS else (1, len(kinds))
         return all(
@@ -242,6 +244,26 @@ class _Search:
         for bond, load, other in zip(self._bonds, self._load, self._other, strict=True):
             load[bond.places[host]] += sign * sum(bond.weights.get(vm, 0) for vm in unit)
             other[bond.places[host]] += sign * len(bond.against & unit)
+
+
+def _domains(
+    units: Iterable[frozenset[int]], bonds: Sequence[Bond], hosts: int
+) -> dict[frozenset[int], frozenset[int]]:
+    """For each unit the hosts that the pins of its VMs leave it; the same object where the same pins speak of it."""
+    everywhere = frozenset(range(hosts))
+    allowed = {bond.key: bond.allowed for bond in bonds if bond.allowed is not None}
+    pins_of: dict[int, list[RuleKey]] = defaultdict(list)
+    for bond in bonds:
+        for vm in bond.weights if bond.key in allowed else ():
+            pins_of[vm].append(bond.key)
+    by_pins: dict[frozenset[RuleKey], frozenset[int]] = {}
+    domains = {}
+    for unit in units:
+        pins = frozenset(chain.from_iterable(pins_of[vm] for vm in unit))
+        if pins not in by_pins:
+            by_pins[pins] = everywhere.intersection(*(allowed[key] for key in pins))
+        domains[unit] = by_pins[pins]
+    return domains
 
 
 def _units(bonds: Sequence[Bond]) -> list[frozenset[int]]:

@@ -13,7 +13,9 @@ from tests.unit.clusters import host, vm
 NAMES = ("a", "b", "c", "d")
 HOSTS = ("h1", "h2", "h3")
 SOME = st.lists(st.sampled_from([*NAMES, "*", "[ab]"]), min_size=1, max_size=3).map(tuple)
-PINS = st.builds(Pin, st.sampled_from([*NAMES, "*"]), st.lists(st.sampled_from(HOSTS), min_size=1, max_size=2).map(tuple))
+PINS = st.builds(
+    Pin, st.sampled_from([*NAMES, "*"]), st.lists(st.sampled_from(HOSTS), min_size=1, max_size=2).map(tuple)
+)
 APART = st.builds(lambda vms, most, over: AntiAffinity(vms, max_per_host=most, spread_over=over),
                   SOME, st.integers(1, 2), st.sampled_from([None, "rack"]))  # fmt: skip
 CROSSED = st.builds(lambda vms, against: AntiAffinity(vms, against=against), SOME, SOME)
@@ -77,9 +79,7 @@ def test_what_is_told_contradicts_and_nothing_can_be_left_out(
 ) -> None:
     hosts, vms = cluster
     keys: set[RuleKey] = {
-        (kind, index)
-        for kind in ("pins", "affinity", "anti_affinity")
-        for index in range(len(getattr(rules, kind)))
+        (kind, index) for kind in ("pins", "affinity", "anti_affinity") for index in range(len(getattr(rules, kind)))
     }
     selectors = [(pin.vm,) for pin in rules.pins]
     selectors += [one for rule in rules.anti_affinity for one in (rule.vms, rule.against)]

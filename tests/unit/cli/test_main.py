@@ -13,6 +13,9 @@ from scheduler import __version__
 from scheduler.cli.choice import Choice
 from scheduler.cli.main import SECTIONS, main
 from scheduler.cli.session import unwatched
+from scheduler.cluster.codec import dump_snapshot
+from scheduler.cluster.rules import AntiAffinity, Rules
+from tests.unit.clusters import cluster, host, vm
 
 CONFIG = """
 mode = "auto"
@@ -32,6 +35,16 @@ vms = ["app", "cache"]
 strength = "should"
 [api]
 socket = "/run/elsewhere.sock"
+"""
+
+
+PINS = """
+[[pins]]
+vm = "d*"
+hosts = ["node1"]
+[[pins]]
+vm = "*b"
+hosts = ["node2"]
 """
 
 
@@ -123,6 +136,25 @@ def test_every_mistake_in_a_config_is_a_line_on_stderr(config: Path, command: st
     assert len(lines) == 2
     assert lines[0].startswith(f"virt-scheduler: {config}: mode: 'autp' is not allowed (did you mean `auto`?)")
     assert "pinns: unknown key (did you mean `pins`?)" in lines[1]
+
+
+def test_check_holds_the_rules_against_a_snapshot(config: Path, tmp_path: Path) -> None:
+    path = tmp_path / "snapshot.json"
+    vms = [vm(name, "node1") for name in ("web1", "web2", "db")]
+    rules = Rules(anti_affinity=(AntiAffinity(("web*", "db")),))
+    path.write_text(dump_snapshot(cluster([host("node1"), host("node2")], vms, rules)), encoding="utf-8")
+    config.write_text(CONFIG)
+    shown = call("check", "--config", config, "--snapshot", path)
+    assert shown.exit_code == 0, shown.output
+    assert "all must-rules can hold" in shown.stdout
+    shown = call("check", "--config", config, "--snapshot", path, "--connect")
+    assert shown.exit_code == 2
+    config.write_text(CONFIG.replace("[api]", PINS + "[api]"))
+    shown = call("check", "--config", config, "--snapshot", path, "--json")
+    assert shown.exit_code == 1
+    told = json.loads(shown.stdout)
+    assert not told["healthy"]
+    assert told["findings"][0]["text"] == "cannot all hold for db: d* on node1; *b on node2"
 
 
 def test_check_tells_mistakes_as_json_too(config: Path) -> None:

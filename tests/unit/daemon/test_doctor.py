@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.cluster.assemble import HostInput
 from scheduler.cluster.observation import DomainFacts, HostFacts
 from scheduler.cluster.ports import HostAddress
+from scheduler.cluster.rules import Pin, Rules
 from scheduler.daemon import reach
-from scheduler.daemon.doctor import Finding, LocalFiles, Result, examine
+from scheduler.daemon.doctor import Finding, LocalFiles, Result, examine, flaws, observed
 from scheduler.simulation.clock import ManualClock
 from scheduler.simulation.cluster import SimulatedCluster
 
@@ -179,3 +181,19 @@ async def test_a_certificate_that_cannot_be_checked_is_a_failure(cluster: Simula
     by_place = await found(cluster, HostAddress(name="node1", uri=uri, peer_uri=uri))
     assert by_place["certificate", "node1"].result is Result.FAILED
     assert "without the CA certificate" in by_place["certificate", "node1"].text
+
+
+async def test_rules_are_held_against_what_is_seen(cluster: SimulatedCluster):
+    inputs = [HostInput(name=name, reachable=False, observation=None) for name in ("node1", "node2", "node3")]
+    await examine(cluster, [address("node1"), address("node2")], connect_seconds=0.0)
+    snapshot = await observed(cluster, inputs, Rules(pins=(Pin("vm-node1", ("node9",)),)))
+    assert [(one.name, one.state, one.memory_mib) for one in snapshot.hosts] == [
+        ("node1", "up", 8192),
+        ("node2", "up", 8192),
+        ("node3", "unreachable", 0),
+    ]
+    assert [(finding.check, finding.result, finding.text) for finding in flaws(snapshot)] == [
+        ("rules", Result.FAILED, "cannot hold for vm-node1: vm-node1 on node9"),
+        ("selector", Result.WARNING, "pins[0]: node9 means no host"),
+        ("loss", Result.OK, "any one host can be lost: all of its VMs that can restart find places"),
+    ]
