@@ -51,15 +51,7 @@ def account(cycle: str, wall: float, asked: Asked, found: Plan, outcome: Outcome
         kind=_kind(asked, found, outcome),
         sentence=_sentence(asked, found, outcome),
         plan=found.as_dict(),
-        refused=tuple(
-            {
-                "vm": step.vm,
-                "source": step.source,
-                "destination": step.destination,
-                "reasons": [reason.as_dict() for reason in reasons],
-            }
-            for step, reasons in outcome.held
-        ),
+        refused=tuple(step.held_back(reasons) for step, reasons in outcome.held),
     )
     held = tuple(Unmoved(vm=step.vm, host=step.source, reasons=reasons) for step, reasons in outcome.held)
     return Account(decision=decision, gist=_gist(asked, found, outcome), unmoved=found.unmoved + held)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import structlog
 
 from ..cluster.model import HostState, Snapshot
+from ..cluster.reason import Reason
 from ..planner.plan import Plan, Planned, Step, Unmoved
 from .context import Context
 from .journal import HostFlag, JournalError
@@ -166,7 +167,7 @@ class Drains:
         made = await self._evacuate(sorted(draining & known))
         plan, at, begun = made.plan, self._context.clock.wall(), False
         cycle = f"{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%S}-drain-{host}"
-        held: list[Unmoved] = []
+        held: list[tuple[Step, tuple[Reason, ...]]] = []
         for step in plan.steps:
             if step.batch > 1 or step.source in draining - {host} or self._context.gate.busy(step.uuid):
                 continue
@@ -175,20 +176,23 @@ class Drains:
                 step.uuid, step.source, step.destination, Trigger.DRAIN, vms_total=vms_total
             )
             if reasons:
-                held.append(Unmoved(vm=step.vm, host=step.source, reasons=reasons))
+                held.append((step, reasons))
             else:
                 await self._migrations.request(self._wanted(step, host, cycle))
                 begun = True
-        self._unmoved[host] = (*(one for one in plan.unmoved if one.host == host), *held)
+        back = tuple(Unmoved(vm=step.vm, host=step.source, reasons=reasons) for step, reasons in held)
+        self._unmoved[host] = (*(one for one in plan.unmoved if one.host == host), *back)
         self._ends_at[host] = self._expected_end(host, plan)
         if begun:
-            await self._note(cycle, at, made)
+            refused = tuple(step.held_back(reasons) for step, reasons in held)
+            told = Decision(
+                cycle=cycle, at=at, sentence=plan.summary, kind="plan", plan=plan.as_dict(), refused=refused
+            )
+            await self._note(told, made.basis)
 
-    async def _note(self, cycle: str, at: float, made: Planned) -> None:
-        plan = made.plan
-        decision = Decision(cycle=cycle, at=at, sentence=plan.summary, kind="plan", plan=plan.as_dict())
+    async def _note(self, decision: Decision, basis: Snapshot) -> None:
         try:
-            await self._context.journal.add_decision(decision, made.basis)
+            await self._context.journal.add_decision(decision, basis)
         except JournalError as error:
             log.warning("a decision is not journalled", error=str(error))
 

@@ -45,6 +45,11 @@ class Step:
             "reason": self.reason.as_dict(),
         }
 
+    def held_back(self, reasons: Iterable[Reason]) -> dict[str, object]:
+        """The form in which a decision tells that it was planned and may not be made."""
+        way = {"vm": self.vm, "source": self.source, "destination": self.destination}
+        return {**way, "reasons": [reason.as_dict() for reason in reasons]}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmoved:

@@ -9,6 +9,7 @@ import pytest
 from scheduler.cluster.codec import SnapshotError, dump_snapshot, load_snapshot, load_vm, load_vms, snapshot_schema
 from scheduler.cluster.model import Host, HostState, VmState
 from scheduler.cluster.rules import Pin
+from scheduler.cluster.settings import Objective, PlannerSettings
 from tests.unit.clusters import cluster
 
 CONTRACT = """
@@ -129,6 +130,35 @@ MISTAKES = [
     ("taken_at", "2026-11-23T10:00:00", "taken_at: has no time zone, end it with Z or an offset"),
     ("surprise", 1, "surprise: unknown field, allowed are taken_at, hosts, vms, rules, links, version"),
 ]
+
+
+def test_settings_and_drain_are_read_and_written_again() -> None:
+    settings = PlannerSettings(
+        objective=Objective.SPREAD, max_moves=3, weights={"cpu": 2.0, "memory": 0.0, "vcpus": 1.0}
+    )
+    snapshot = replace(load_snapshot(CONTRACT, ""), settings=settings, drain=("node1",))
+    assert load_snapshot(dump_snapshot(snapshot), "written") == snapshot
+    some = json.loads(CONTRACT) | {"settings": {"horizon_seconds": 60}}
+    assert load_snapshot(json.dumps(some), "").settings == PlannerSettings(horizon_seconds=60.0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("drain", ["node9"], "drain[0]: 'node9' is not among the hosts"),
+        ("settings", {"objectiv": "pack"}, "settings.objectiv: unknown field, allowed are objective, hold_seconds"),
+        ("settings", {"objective": "best"}, "settings.objective: "),
+        ("settings", {"minimum_gain_ratio": 2.0}, "settings.minimum_gain_ratio: is 2.0, allowed is 0 to 1"),
+        ("settings", {"max_inbound": 0}, "settings.max_inbound: is 0, allowed is 1 or more"),
+        ("settings", {"weights": {"cpu": 1.0}}, "settings.weights: lacks memory, vcpus"),
+        ("settings", {"weights": {"disk": 1.0}}, "settings.weights.disk: is unknown, allowed are cpu, memory, vcpus"),
+        ("settings", {"weights": {"cpu": -1.0}}, "settings.weights.cpu: is -1.0, allowed is 0 or more"),
+    ],
+)
+def test_a_mistake_in_settings_or_drain_is_told(key: str, value: Any, expected: str) -> None:
+    with pytest.raises(SnapshotError) as refused:
+        load_snapshot(json.dumps(json.loads(CONTRACT) | {key: value}), "file")
+    assert str(refused.value).startswith(f"file: {expected}")
 
 
 @pytest.mark.parametrize(("path", "value", "expected"), MISTAKES)
