@@ -5,6 +5,7 @@ After a change that is meant, `UPDATE_GOLDEN=1 pytest tests/scenarios` writes th
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,15 @@ def _nothing_is_left_to_do(scenario: Path, plan: str, directory: Path, options: 
 def test_every_scenario_says_what_must_happen_and_why() -> None:
     assert len(SCENARIOS) >= 20
     assert all(len((scenario / "README.md").read_text(encoding="utf-8")) > 80 for scenario in SCENARIOS)
+
+
+def test_the_map_names_every_scenario_and_only_tests_that_there_are() -> None:
+    here, root = Path(__file__).parent, Path(__file__).parents[2]
+    rows = [line for line in (here / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    shown_by = [row.split("|")[3] for row in rows if not row.endswith("Shown by |")]
+    assert all(re.search(r"\]\(|`tests/", cell) for cell in shown_by)
+    linked = [name for cell in shown_by for name in re.findall(r"\]\(([^)]*)\)", cell)]
+    assert sorted(linked) == [scenario.name for scenario in SCENARIOS]
+    for test in (name for cell in shown_by for name in re.findall(r"`(tests/[^`]*)`", cell)):
+        path, _, function = test.partition("::")
+        assert f"def {function}(" in (root / path).read_text(encoding="utf-8") if function else (root / path).exists()
