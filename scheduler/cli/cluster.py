@@ -114,7 +114,7 @@ def _forecast(cost: Record | None) -> str:
 
     if cost is None:
         return ""
-    return forecast(cost["seconds"], cost["downtime_ms"], cost["transferred_mib"])
+    return forecast(cost["seconds"], cost["downtime_ms"], cost["transferred_mib"], cost["helped_by"])
 
 
 def _show_verdicts(answer: Record) -> None:

@@ -70,13 +70,15 @@ def percent(ratio: float | None) -> str:
     return _UNKNOWN if ratio is None else f"{ratio * 100:.1f} %"
 
 
-def forecast(duration_s: float, downtime_ms: float | None, transferred_mib: float | None) -> str:
+def forecast(duration_s: float, downtime_ms: float | None, transferred_mib: float | None, helped_by: str = "") -> str:
     """What a migration is predicted to take: `3.1 s, 210 ms of it standing still, 1,030 MiB sent`."""
     told = [seconds(duration_s)]
     if downtime_ms is not None and downtime_ms >= 1:
         told.append(f"{downtime_ms:.0f} ms of it standing still")
     if transferred_mib is not None:
         told.append(f"{mib(transferred_mib)} MiB sent")
+    if helped_by:
+        told.append(f"ends by {helped_by}")
     return ", ".join(told)
 
 

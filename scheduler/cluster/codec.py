@@ -14,10 +14,10 @@ from typing import Any, Final, TypeVar, cast, get_type_hints
 from . import reading
 from .model import Host, HostState, Link, Snapshot, Vm
 from .rules import PRIORITY_WEIGHTS, AntiAffinity, Priority, Rules
-from .settings import PlannerSettings
+from .settings import MigrationMeans, PlannerSettings
 
 _T = TypeVar("_T")
-_Numbered = Host | Vm | Link | AntiAffinity | Priority | PlannerSettings
+_Numbered = Host | Vm | Link | AntiAffinity | Priority | PlannerSettings | MigrationMeans
 
 _MOST: Final = 10**12
 """No figure of a cluster is larger, in any unit; sums of such still fit 64 bits."""
@@ -181,6 +181,9 @@ def _drain_problems(drain: Sequence[str], known: Collection[str]) -> Iterator[tu
 
 def _settings_problems(settings: PlannerSettings) -> Iterator[tuple[str, str]]:
     yield from _number_problems(settings, "settings")
+    yield from _number_problems(settings.migration, "settings.migration")
+    for place, kind in enumerate(settings.migration_classes):
+        yield from _number_problems(kind.means, f"settings.migration_classes[{place}].means")
     known = PlannerSettings().weights
     for name, weight in settings.weights.items():
         if name not in known:

@@ -20,6 +20,28 @@ class Objective(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationMeans:
+    """By what a migration comes to an end though the guest writes its memory faster than can be sent."""
+
+    max_downtime_ms: int = 300
+    """How long the guest may stand still at the end."""
+    downtime_limit_ms: int = 300
+    """How long it may where nothing shorter does."""
+    auto_converge: bool = False
+    """The guest is slowed down."""
+    post_copy: bool = False
+    """The guest goes on at the destination, and what it lacks is fetched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationClass:
+    """VMs, by selectors, and how theirs may end."""
+
+    vms: tuple[str, ...]
+    means: MigrationMeans = MigrationMeans()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannerSettings:
     """Planning. Ratios are 0..1."""
 
@@ -37,10 +59,9 @@ class PlannerSettings:
     """How long a relief is taken to last; what a move costs is weighed against that."""
     bandwidth_mib_per_s: float = 100.0
     """Migration bandwidth between two hosts of which nothing has been measured yet."""
-    max_downtime_ms: int = 300
-    """How long a guest may stand still at the end of a migration."""
-    auto_converge: bool = False
-    """Migrations slow down a guest that would not converge, so that it does."""
+    migration: MigrationMeans = MigrationMeans()
+    migration_classes: tuple[MigrationClass, ...] = ()
+    """VMs that are migrated otherwise; the first that means a VM counts."""
     max_inbound: int = 1
     max_outbound: int = 2
     """Migrations at the same time, per host."""

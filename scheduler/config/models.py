@@ -11,6 +11,7 @@ from pydantic import Field
 
 from ..cluster.ports import HostAddress
 from ..cluster.rules import Affinity, AntiAffinity, Pin, Priority, Rules, selects
+from ..cluster.settings import MigrationMeans
 from ..operations.settings import Limits, MigrationSettings, Mode, Retention
 from ..planner.settings import PlannerSettings
 from .access import ApiSection
@@ -71,8 +72,7 @@ class Config(Section):
             max_inbound=self.limits.max_inbound,
             max_outbound=self.limits.max_outbound,
             bandwidth_mib_per_s=self.migration.expected_bandwidth_mib_per_s,
-            max_downtime_ms=self.migration.max_downtime_ms,
-            auto_converge=self.migration.auto_converge,
+            migration=_means(self.to_migration_settings()),
         )
 
     def to_limits(self) -> Limits:
@@ -116,3 +116,7 @@ class Config(Section):
     def written(self) -> dict[str, object]:
         """As the operator would write it: keys of the file, quantities with their units. Round-trips."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+def _means(settings: MigrationSettings) -> MigrationMeans:
+    return MigrationMeans(max_downtime_ms=settings.max_downtime_ms, auto_converge=settings.auto_converge)

@@ -259,7 +259,7 @@ class Service:
             destination, refused = to, advice(reasons) if dry_run else texts(reasons)
         if dry_run and not refused and current.host is not None:
             refused = advice(await preflight(self._rooms.cluster, current.uuid, current.host, destination))
-        cost = predict(current, Paces(snapshot, settings).between(current.host or "", destination))
+        cost = predict(current, Paces(snapshot, settings).between(current, current.host or "", destination))
         request = MigrationRequest(
             vm=current.name,
             uuid=current.uuid,
@@ -339,7 +339,7 @@ class Service:
             raise ControlError("refused", f"{found.vm} cannot move to {found.destination}: {texts(reasons)}", reasons)
         await self._rooms.journal.set_recommendation_state(found.id, RecommendationState.APPROVED)
         self._rooms.observer.changed.set()
-        cost = predict(vm, Paces(fresh, self._rooms.configured.planner).between(found.source, found.destination))
+        cost = predict(vm, Paces(fresh, self._rooms.configured.planner).between(vm, found.source, found.destination))
         return await self._rooms.migrations.request(
             MigrationRequest(
                 vm=found.vm,

@@ -5,7 +5,7 @@ bandwidth` of the one before. It ends when what is left fits into the allowed do
 """
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil, log
 from statistics import median
 from typing import Final
@@ -13,6 +13,8 @@ from typing import Final
 from ..cluster.model import Host, Snapshot, Vm
 from ..cluster.plausible import believed_demand
 from ..cluster.reason import Reason
+from ..cluster.rules import selected_by_any
+from ..cluster.settings import MigrationMeans
 from .settings import PlannerSettings
 
 CODE = "will_not_converge"
@@ -37,6 +39,9 @@ class MigrationCost:
     downtime_ms: float
     transferred_mib: float
     """All that is sent, memory that was written meanwhile again."""
+    helped_by: str
+    """What a migration of a guest that writes faster than can be sent ends by: `downtime_limit`, `auto_converge`,
+    `post_copy`; empty where it ends by itself, or not at all."""
     core_seconds: float
     """CPU that the migration takes from guests and hosts; more of a VM whose predictions have been too hopeful."""
 
@@ -50,21 +55,18 @@ class Pace:
     """What one takes besides sending memory."""
     downtime_ms: float = 0.0
     """How long guests stood still, where it was measured: switching over takes its time, too."""
-    max_downtime_ms: float = 300.0
-    """What is left is sent while the guest stands still as soon as that takes no longer."""
+    means: MigrationMeans = field(default_factory=MigrationMeans)
+    """By what it ends where the guest writes faster than can be sent."""
     overrun_factor: float = 1.0
     """How many times as long as predicted migrations there took; 1 where about as predicted."""
-    throttles: bool = False
-    """A guest that writes faster than can be sent is slowed down until it does not (auto-converge)."""
 
 
 class Paces:
     """How fast migrations between the hosts of a snapshot go: as measured there, else as the settings assume."""
 
     def __init__(self, snapshot: Snapshot, settings: PlannerSettings) -> None:
-        self._assumed = Pace(
-            settings.bandwidth_mib_per_s, max_downtime_ms=settings.max_downtime_ms, throttles=settings.auto_converge
-        )
+        self._assumed = Pace(settings.bandwidth_mib_per_s, means=settings.migration)
+        self._classes = settings.migration_classes
         self._overruns = {host.name: factor for host in snapshot.hosts if (factor := host.migration_overrun_factor)}
         self._links: dict[tuple[str, str], Pace] = {}
         from_host: defaultdict[str, list[Pace]] = defaultdict(list)
@@ -79,13 +81,22 @@ class Paces:
             from_host[link.source].append(pace)
         self._leaving = {host: self._middle(paces) for host, paces in from_host.items()}
 
-    def between(self, source: str, destination: str) -> Pace:
-        """From one host to another."""
-        return self._careful(self._links.get((source, destination), self._assumed), source, destination)
+    def between(self, vm: Vm, source: str, destination: str) -> Pace:
+        """Of `vm` from one host to another."""
+        pace = self._careful(self._links.get((source, destination), self._assumed), source, destination)
+        return self._by_means(vm, pace)
 
-    def leaving(self, source: str | None) -> Pace:
-        """From a host to any other: the median of what is known."""
-        return self._assumed if source is None else self._careful(self._leaving.get(source, self._assumed), source)
+    def leaving(self, vm: Vm) -> Pace:
+        """Of `vm` from its host to any other: the median of what is known."""
+        if vm.host is None:
+            return self._by_means(vm, self._assumed)
+        return self._by_means(vm, self._careful(self._leaving.get(vm.host, self._assumed), vm.host))
+
+    def _by_means(self, vm: Vm, pace: Pace) -> Pace:
+        for kind in self._classes:
+            if selected_by_any(kind.vms, name=vm.name, uuid=vm.uuid, labels=vm.labels):
+                return replace(pace, means=kind.means)
+        return pace
 
     def _careful(self, pace: Pace, *hosts: str) -> Pace:
         factor = max(self._overruns.get(host, 1.0) for host in hosts)
@@ -108,15 +119,19 @@ def predict(vm: Vm, pace: Pace) -> MigrationCost:
     bandwidth = pace.bandwidth_mib_per_s
     memory = carried_mib(vm)
     ratio = min((vm.dirty_mib_per_s or 0.0) / bandwidth, CONVERGENCE_LIMIT)
-    final = pace.max_downtime_ms / 1000 * bandwidth
+    final = pace.means.max_downtime_ms / 1000 * bandwidth
+    helped_by = help_for(vm, pace) or ""
     rounds = max(1, ceil(log(final / memory) / log(ratio))) if ratio > 0 and memory > final else 1
+    if helped_by == "downtime_limit":
+        rounds = 1
     left = memory * ratio**rounds
     sent = memory * (1 - ratio**rounds) / (1 - ratio)
     seconds = pace.overhead_seconds + sent / bandwidth
     return MigrationCost(
         seconds=seconds,
-        downtime_ms=max(1000 * left / bandwidth, pace.downtime_ms),
+        downtime_ms=max(0.0 if helped_by == "post_copy" else 1000 * left / bandwidth, pace.downtime_ms),
         transferred_mib=sent + left,
+        helped_by=helped_by,
         core_seconds=seconds
         * max(1.0, vm.migration_overrun_factor or 1.0, pace.overrun_factor)
         * (HOST_CORES + GUEST_SLOWDOWN * (believed_demand(vm) or 0.0)),
@@ -128,21 +143,34 @@ def carried_mib(vm: Vm) -> float:
     return float(vm.memory_mib if vm.memory_used_mib is None else min(vm.memory_used_mib, vm.memory_mib))
 
 
+def help_for(vm: Vm, pace: Pace) -> str | None:
+    """What a migration of `vm` needs to end, see `MigrationCost.helped_by`: empty: nothing; None: nothing helps.
+
+    The mildest that the means allow, in the order in which a migration that stalls is helped.
+    """
+    bandwidth, means = pace.bandwidth_mib_per_s, pace.means
+    # Memory that fits into the downtime as a whole does so however often it is written.
+    shortest_ms = 1000 * carried_mib(vm) / bandwidth
+    if (vm.dirty_mib_per_s or 0.0) <= CONVERGENCE_LIMIT * bandwidth or shortest_ms <= means.max_downtime_ms:
+        return ""
+    if shortest_ms <= means.downtime_limit_ms:
+        return "downtime_limit"
+    if means.auto_converge:
+        return "auto_converge"
+    return "post_copy" if means.post_copy else None
+
+
 def convergence(vm: Vm, pace: Pace) -> Reason | None:
     """Why a migration of `vm` would not end; None when it would."""
-    bandwidth = pace.bandwidth_mib_per_s
-    dirty = vm.dirty_mib_per_s or 0.0
-    if pace.throttles or dirty <= CONVERGENCE_LIMIT * bandwidth:
+    if help_for(vm, pace) is not None:
         return None
-    # All of it fits into the downtime, however often it is written.
-    if carried_mib(vm) <= pace.max_downtime_ms / 1000 * bandwidth:
-        return None
+    dirty, bandwidth = vm.dirty_mib_per_s or 0.0, pace.bandwidth_mib_per_s
     return Reason(
         CODE,
         f"dirties {dirty:,.0f} MiB/s, a migration carries {bandwidth:,.0f} MiB/s and would not end",
         dirty_mib_per_s=dirty,
         bandwidth_mib_per_s=bandwidth,
-        remedy="let migrations slow it down: auto_converge",
+        remedy="let a migration class with auto_converge or post_copy mean it",
     )
 
 

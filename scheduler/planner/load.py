@@ -252,7 +252,7 @@ class Load:
     @cached_property
     def leaving(self) -> tuple[MigrationCost, ...]:
         """What migrating each VM off the host it was found on costs, wherever it goes."""
-        return tuple(predict(vm, self.paces.leaving(vm.host)) for vm in self.view.vms)
+        return tuple(predict(vm, self.paces.leaving(vm)) for vm in self.view.vms)
 
     @cached_property
     def leaving_seconds(self) -> FloatArray:
@@ -261,8 +261,8 @@ class Load:
 
     def cost_between(self, vm: int, source: int, destination: int) -> MigrationCost:
         """What a migration of `vm` from one host to another costs."""
-        hosts = self.view.hosts
-        return predict(self.view.vms[vm], self.paces.between(hosts[source].name, hosts[destination].name))
+        facts, hosts = self.view.vms[vm], self.view.hosts
+        return predict(facts, self.paces.between(facts, hosts[source].name, hosts[destination].name))
 
     def copy(self) -> Self:
         """An independent load and view to try moves on."""

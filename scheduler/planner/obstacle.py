@@ -29,7 +29,7 @@ def to_leaving(load: Load, vm: int) -> Reason | None:
         return Reason(CODE_SOURCE, "the figures of its host are too old to decide on")
     if not facts.movable:
         return devices.reason(view, view.need(vm), int(view.vm_host[vm]))
-    return convergence(facts, load.paces.leaving(facts.host))
+    return convergence(facts, load.paces.leaving(facts))
 
 
 def to_balancing(load: Load, vm: int) -> Reason | None:

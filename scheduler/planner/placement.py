@@ -195,7 +195,7 @@ def choose_destination(snapshot: Snapshot, vm: Vm, settings: PlannerSettings) ->
     snapshot = _unreserved(snapshot, vm)
     load = Load(View(canonical(snapshot)), settings)
     index = load.view.vm_index(vm.uuid)
-    for reason in _cannot_migrate(snapshot, load.view.vms[index], load.paces.leaving(vm.host)):
+    for reason in _cannot_migrate(snapshot, load.view.vms[index], load.paces.leaving(load.view.vms[index])):
         return refused_everywhere(vm, snapshot.hosts, reason)
     return _choose(load, index, leave=True)
 
@@ -212,7 +212,7 @@ def check_move(
     snapshot.host(destination)
     view = View(snapshot)
     index = view.vm_index(vm.uuid)
-    pace = None if settings is None or vm.host is None else Paces(snapshot, settings).between(vm.host, destination)
+    pace = None if settings is None or vm.host is None else Paces(snapshot, settings).between(vm, vm.host, destination)
     against = list(_cannot_migrate(snapshot, view.vms[index], pace))
     if view.vms[index].host == destination:
         return (*against, Reason(CODE_ALREADY_THERE, "is where it runs"))
@@ -223,7 +223,7 @@ def check_moves(snapshot: Snapshot, vm: Vm, settings: PlannerSettings | None = N
     """`check_move` for every host of the snapshot, by name."""
     view = View(_unreserved(snapshot, vm))
     index = view.vm_index(vm.uuid)
-    pace = None if settings is None else Paces(snapshot, settings).leaving(vm.host)
+    pace = None if settings is None else Paces(snapshot, settings).leaving(vm)
     against = _cannot_migrate(snapshot, view.vms[index], pace)
     refusals = registry.refusals(view, view.need(index), np.ones(len(view.hosts), dtype=bool))
     return {view.hosts[host].name: (*against, *reasons) for host, reasons in refusals.items()}

@@ -50,7 +50,7 @@ def verdicts(
             allowed=True,
             score=one.score,
             reasons=(),
-            forecast=predict(vm, paces.between(vm.host, one.host)) if vm.active and vm.host else None,
+            forecast=predict(vm, paces.between(vm, vm.host, one.host)) if vm.active and vm.host else None,
         )
         for one in placement.ranking
     ]

@@ -29,4 +29,5 @@ def test_each_migration_has_a_bar_that_follows_it() -> None:
 def test_a_forecast_tells_what_is_known():
     assert forecast(3.04, 210.4, 1030.0) == "3.0 s, 210 ms of it standing still, 1,030 MiB sent"
     assert forecast(3.0, 0.2, None) == "3.0 s"
+    assert forecast(3.0, 0.0, 96.0, "post_copy") == "3.0 s, 96 MiB sent, ends by post_copy"
     assert forecast(3.0, None, 96.0) == "3.0 s, 96 MiB sent"
