@@ -326,7 +326,8 @@ def _show_capacity(name: str, found: "Capacity") -> None:
     if found.homeless_after_loss:
         lost = f"{found.homeless_after_loss} of its VMs find no place and no new one does"
     else:
-        lost = f"{found.fits_after_loss} more fit beside its VMs"
+        ends = (found.runs_out_of_after_loss or "").replace("_", " ")
+        lost = f"{found.fits_after_loss} more fit beside its VMs, then there is no more {ends}"
     if found.worst_loss is not None:
         click.echo(f"when {found.worst_loss} is lost, the worst to lose, {lost}")
     hosts = _table("host", "fit", "ends with")

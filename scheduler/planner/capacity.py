@@ -11,9 +11,10 @@ import numpy as np
 from ..cluster.model import Snapshot, Vm, VmState
 from ..cluster.rules import Strength
 from ..filters import registry
-from ..filters.view import IntArray, View
+from ..filters.view import BoolArray, IntArray, View
 from .canonical import canonical
 from .load import Load
+from .loss import Losses
 from .settings import PlannerSettings
 
 _NO_LIMIT = np.iinfo(np.int64).max
@@ -40,7 +41,9 @@ class Capacity:
     worst_loss: str | None
     """That host; None in a cluster without hosts that are up."""
     homeless_after_loss: int
-    """VMs of that host that then find no place."""
+    """VMs of that host that then find no place; not those that are lost with it wherever there is room."""
+    runs_out_of_after_loss: str | None
+    """What ends it then on most hosts; None when nothing fits because some of its VMs find no place."""
     hosts: tuple[HostCapacity, ...]
 
     def as_dict(self) -> dict[str, object]:
@@ -52,6 +55,7 @@ class Capacity:
             "fits_after_loss": self.fits_after_loss,
             "worst_loss": self.worst_loss,
             "homeless_after_loss": self.homeless_after_loss,
+            "runs_out_of_after_loss": self.runs_out_of_after_loss,
             "hosts": hosts,
         }
 
@@ -61,26 +65,54 @@ def capacity(snapshot: Snapshot, vm: Vm, settings: PlannerSettings) -> Capacity:
     load = Load(View(canonical(snapshot)), settings)
     fresh = replace(vm, uuid="", state=VmState.STOPPED, host=None, destination=None, defined_on=())
     index = load.add(fresh)
-    per_limit = _limits(load, index)
-    fits = _together(load, index, np.minimum.reduce(list(per_limit.values())))
+    everywhere = np.ones(len(load.view.hosts), dtype=bool)
+    now = _count(load, index, everywhere)
     hosts = tuple(
-        HostCapacity(host=host.name, fits=int(fits[place]), runs_out_of=_ended_by(load, index, per_limit, place))
-        for place, host in enumerate(load.view.hosts)
+        HostCapacity(host=host.name, fits=int(fits), runs_out_of=end)
+        for host, fits, end in zip(load.view.hosts, now.fits, now.ends, strict=True)
     )
-    ends = Counter(one.runs_out_of for one in hosts if one.fits) or Counter(one.runs_out_of for one in hosts)
-    homeless, left, worst = min(
-        (_after_loss(load, index, int(host)) for host in np.flatnonzero(load.view.up)),
-        key=lambda loss: (-loss[0], loss[1]),
-        default=(0, 0, None),
+    losses = Losses(load.view)
+    after, worst = min(
+        ((_after_loss(load, losses, index, int(host)), int(host)) for host in np.flatnonzero(load.view.up)),
+        key=lambda loss: (-loss[0].homeless, loss[0].total),
+        default=(None, None),
     )
     return Capacity(
-        fits=int(fits.sum()),
-        runs_out_of=ends.most_common(1)[0][0] if ends else "hosts",
-        fits_after_loss=left,
-        worst_loss=worst,
-        homeless_after_loss=homeless,
+        fits=now.total,
+        runs_out_of=now.runs_out_of,
+        fits_after_loss=0 if after is None or after.homeless else after.total,
+        runs_out_of_after_loss=None if after is None or after.homeless else after.runs_out_of,
+        worst_loss=None if worst is None else load.view.hosts[worst].name,
+        homeless_after_loss=0 if after is None else after.homeless,
         hosts=tuple(sorted(hosts, key=lambda one: one.host)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """How many fit on each host, what ends it there, and VMs of a lost host that found no place before."""
+
+    fits: IntArray
+    ends: tuple[str, ...]
+    homeless: int = 0
+
+    @property
+    def total(self) -> int:
+        return int(self.fits.sum())
+
+    @property
+    def runs_out_of(self) -> str:
+        """What ends it on most hosts, of those that take any if there are some."""
+        some = [end for end, fits in zip(self.ends, self.fits, strict=True) if fits] or self.ends
+        return Counter(some).most_common(1)[0][0] if some else "hosts"
+
+
+def _count(load: Load, vm: int, hosts: BoolArray, homeless: int = 0) -> _Count:
+    """How many fit on `hosts`, shape (hosts,)."""
+    limits = _limits(load, vm)
+    fits = _together(load, vm, np.where(hosts, np.minimum.reduce(list(limits.values())), 0))
+    ends = tuple(_ended_by(load, vm, limits, place) for place in range(len(hosts)))
+    return _Count(fits, ends, homeless)
 
 
 def _limits(load: Load, vm: int) -> dict[str, IntArray]:
@@ -128,19 +160,17 @@ def _ended_by(load: Load, vm: int, limits: dict[str, IntArray], host: int) -> st
     return min(limits, key=lambda name: int(limits[name][host]))
 
 
-def _after_loss(load: Load, vm: int, host: int) -> tuple[int, int, str]:
-    """Without `host`: how many of its VMs find no place, how many new ones still fit, and its name."""
-    trial = load.copy()
-    view = trial.view
-    name, homeless = view.hosts[host].name, 0
-    residents = np.flatnonzero(view.active & (view.vm_host == host))
-    for resident in map(int, residents[np.argsort(-view.memory_mib[residents], kind="stable")]):
-        fits = registry.elsewhere(view, view.need(resident))
-        if not fits.any():
-            homeless += 1
-            continue
-        trial.move(resident, int(np.argmax(np.where(fits, view.free_memory_mib, -1))))
-    left = np.minimum.reduce(list(_limits(trial, vm).values()))
-    left[host] = 0
-    left = _together(trial, vm, left)
-    return homeless, 0 if homeless else int(left.sum()), name
+def _after_loss(load: Load, losses: Losses, vm: int, host: int) -> _Count:
+    """What fits without `host` when its VMs have been started on the others, the way that leaves most."""
+    others = np.arange(len(load.view.hosts)) != host
+    residents = np.flatnonzero(load.view.active & (load.view.vm_host == host))
+    counts = []
+    for started, homeless in losses.after(load.view, host):
+        trial = load.copy()
+        for resident in map(int, residents):
+            if started.active[resident]:
+                trial.move(resident, int(started.vm_host[resident]))
+            else:
+                trial.stop(resident)
+        counts.append(_count(trial, vm, others, homeless))
+    return min(counts, key=lambda count: (count.homeless, -count.total))

@@ -5,7 +5,8 @@ by one: what cannot migrate live may start, on an older hypervisor too, and a gr
 still run. CPU is not looked at: sharing it is better than not running.
 """
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -15,6 +16,16 @@ from ..filters.view import BoolArray, IntArray, Need, View
 from .headroom import largest_mib, spare_mib
 
 _NO_ROOM: Final = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """An order in which lost VMs are started again, and where."""
+
+    vms: IntArray
+    fits: BoolArray
+    """Hosts that the static filters leave each of them, shape (vms, hosts)."""
+    fullest_first: bool
 
 
 class Losses:
@@ -64,22 +75,33 @@ class Losses:
 
     def homeless(self, view: View, host: int, on: BoolArray) -> int:
         """How many VMs of `host` find no place on the other hosts `on`, by the better of two ways to place them."""
+        without = _without(view, host)
+        tight, loose = self._ways(view, host, on)
+        left = len(self._left_over(without.copy(), tight, sure=True))
+        return min(left, len(self._left_over(without.copy(), loose, sure=True))) if left else 0
+
+    def after(self, view: View, host: int) -> Iterator[tuple[View, int]]:
+        """The view after the loss of `host`, its VMs started again, and how many found no place: twice.
+
+        One way fills the fullest hosts first, the other one the emptiest.
+        """
+        for way in self._ways(view, host, np.ones(len(view.hosts), dtype=bool)):
+            started = _without(view, host)
+            yield started, len(self._left_over(started, way, sure=False))
+
+    def _ways(self, view: View, host: int, on: BoolArray) -> tuple[_Way, _Way]:
         residents = np.flatnonzero(view.active & (view.vm_host == host))
-        without = view.copy()
-        for vm in map(int, residents):
-            without.stop(vm)
         vms = residents[~self._bound[residents]]
         fits = self._masks[self._kind[vms]] & on
         fits[:, host] = False
         apart = view.in_groups[vms]
         # What rules speak of comes first: as soon as only memory matters, the rest may be known to fit in any order.
         largest_first = np.lexsort((-view.memory_mib[vms], ~apart))
-        tight = self._left_over(without, vms[largest_first], fits[largest_first], fullest_first=True)
-        if not tight:
-            return 0
         pickiest_first = np.lexsort((-view.memory_mib[vms], fits.sum(axis=1), ~apart))
-        loose = self._left_over(without, vms[pickiest_first], fits[pickiest_first], fullest_first=False)
-        return min(tight, loose)
+        return (
+            _Way(vms[largest_first], fits[largest_first], fullest_first=True),
+            _Way(vms[pickiest_first], fits[pickiest_first], fullest_first=False),
+        )
 
     def _homeless_before(self, host: int) -> int:
         if host not in self._before:
@@ -97,22 +119,21 @@ class Losses:
         uncertain: BoolArray = used & (picky | (spare_mib(free, largest_mib(view)) < held))
         return uncertain
 
-    def _left_over(self, view: View, vms: IntArray, fits: BoolArray, *, fullest_first: bool) -> int:
-        """How many of `vms`, which are stopped, are left without a place when started in this order."""
-        trial = view.copy()
-        left, last_mib = 0, 0
-        for place, vm in enumerate(map(int, vms)):
+    def _left_over(self, view: View, way: _Way, *, sure: bool) -> list[int]:
+        """VMs that find no place when started in `view`, where they are stopped; with `sure` not all of the rest are."""
+        left, last_mib = list[int](), 0
+        for place, vm in enumerate(map(int, way.vms)):
             need = self._needs[vm]
-            if need.memory_mib != last_mib and not view.in_groups[vm]:
+            if sure and need.memory_mib != last_mib and not view.in_groups[vm]:
                 last_mib = need.memory_mib
-                if _fit_in_any_order(trial, vms[place:], fits[place:]):
+                if _fit_in_any_order(view, way.vms[place:], way.fits[place:]):
                     break
-            free = self._free_for(trial, need, fits[place])
-            host = int(np.argmin(free) if fullest_first else np.argmax(np.where(free == _NO_ROOM, -1, free)))
+            free = self._free_for(view, need, way.fits[place])
+            host = int(np.argmin(free) if way.fullest_first else np.argmax(np.where(free == _NO_ROOM, -1, free)))
             if free[host] == _NO_ROOM:
-                left += 1
+                left.append(vm)
             else:
-                trial.move(vm, host)
+                view.move(vm, host)
         return left
 
     def _free_for(self, view: View, need: Need, fits: BoolArray) -> IntArray:
@@ -122,6 +143,14 @@ class Losses:
             fits &= rule.mask(view, need)
         free: IntArray = np.where(fits, view.free_memory_mib, _NO_ROOM)
         return free
+
+
+def _without(view: View, host: int) -> View:
+    """The view at the moment of the loss: all that runs on `host` has stopped."""
+    without = view.copy()
+    for vm in map(int, np.flatnonzero(view.active & (view.vm_host == host))):
+        without.stop(vm)
+    return without
 
 
 def _fit_in_any_order(view: View, vms: IntArray, fits: BoolArray) -> bool:

@@ -40,6 +40,7 @@ def test_the_worst_host_to_lose_leaves_the_least() -> None:
     found = capacity(cluster([host("a"), host("b"), host("c")], vms), vm("web", memory_mib=20480), SETTINGS)
     assert found.fits == 1 + 3 + 3
     assert (found.worst_loss, found.fits_after_loss, found.homeless_after_loss) == ("c", 4, 0)
+    assert found.runs_out_of_after_loss == "memory"
 
 
 def test_a_loss_that_cannot_be_survived_is_told() -> None:
