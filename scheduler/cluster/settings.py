@@ -34,7 +34,7 @@ class MigrationMeans:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MigrationClass:
+class ClassMeans:
     """VMs, by selectors, and how theirs may end."""
 
     vms: tuple[str, ...]
@@ -60,7 +60,7 @@ class PlannerSettings:
     bandwidth_mib_per_s: float = 100.0
     """Migration bandwidth between two hosts of which nothing has been measured yet."""
     migration: MigrationMeans = MigrationMeans()
-    migration_classes: tuple[MigrationClass, ...] = ()
+    migration_classes: tuple[ClassMeans, ...] = ()
     """VMs that are migrated otherwise; the first that means a VM counts."""
     max_inbound: int = 1
     max_outbound: int = 2

@@ -62,6 +62,8 @@ def test_a_vm_is_migrated_where_it_is_told_and_where_it_is_best(quick_lab: Lab, 
     assert record["transferred_bytes"] > 0
     assert record["duration_seconds"] > 0
     assert record["predicted_seconds"] > 0
+    assert record["predicted_downtime_ms"] is not None
+    assert record["predicted_bytes"] > 0
     assert daemon.sees("vm1", "running", record["destination"])
     assert (
         'virt_scheduler_migration_duration_seconds_count{outcome="completed",trigger="manual"} 2.0' in daemon.metrics()

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from scheduler.cluster.model import Snapshot, Vm, VmState
 from scheduler.planner.capacity import capacity
 from scheduler.planner.settings import PlannerSettings
-from tests.property.clusters import Mood
+from tests.property.clusters import Mood, plain
 from tests.property.clusters import cluster as generated
-from tests.property.clusters import plain
 from tests.property.losses import TooManyWaysError, borne
 from tests.property.test_plans import LAWFUL, laws
 from tests.unit.clusters import cluster, host, vm

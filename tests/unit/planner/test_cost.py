@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from scheduler.cluster.model import Link
-from scheduler.cluster.settings import MigrationClass, MigrationMeans
+from scheduler.cluster.settings import ClassMeans, MigrationMeans
 from scheduler.planner.cost import SETUP_SECONDS, Pace, Paces, cautions, convergence, predict
 from scheduler.planner.settings import PlannerSettings
 from tests.unit.clusters import cluster, host, vm
@@ -140,7 +140,7 @@ def test_the_mildest_help_that_is_allowed_lets_it_end(memory: int, means: Migrat
 
 def test_classes_say_for_some_vms_by_what_their_migrations_may_end() -> None:
     slowed, fetched = MigrationMeans(auto_converge=True), MigrationMeans(post_copy=True)
-    classes = MigrationClass(vms=("db-*",), means=slowed), MigrationClass(vms=("db-1", "tag:big"), means=fetched)
+    classes = ClassMeans(vms=("db-*",), means=slowed), ClassMeans(vms=("db-1", "tag:big"), means=fetched)
     paces = Paces(cluster([host("a"), host("b")], []), PlannerSettings(migration_classes=classes))
     for guest, means in (
         (vm("db-1", "a"), slowed),
