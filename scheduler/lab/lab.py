@@ -250,9 +250,11 @@ class Lab:
 
     def boot_id(self, guest: str) -> str:
         """What tells this boot of a running guest from every other. LabError: it does not answer."""
-        if not (told := self._ask_guest(guest, "boot_id")):
-            raise LabError(f"{guest} says nothing")
-        return told
+        told = self._ask_guest(guest, "boot_id")
+        try:
+            return str(uuid.UUID(told))
+        except ValueError as error:  # it waits for a question for 5 s only
+            raise LabError(f"{guest} says {told!r}") from error
 
     def reboot_guest(self, guest: str) -> None:
         """Have a running guest reboot by itself, as whoever is logged in there would. LabError: it does not answer."""

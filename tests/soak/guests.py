@@ -66,6 +66,12 @@ def boot_id(lab: Lab, guest: Guest) -> str:
         return ""
 
 
+def console(lab: Lab, guest: Guest, host: str) -> str:
+    """The end of what its kernel has said on `host`."""
+    path = lab.hosts[host].folder / "log" / f"{guest.name}.console"
+    return path.read_text(errors="replace")[-2000:] if path.exists() else ""
+
+
 def processes(lab: Lab, guest: Guest) -> dict[str, int]:
     """Process ids of its QEMUs, by host: also of those that no libvirt knows of."""
     found = {}

@@ -176,7 +176,8 @@ class Soak:
             self.tally.lost.append(f"{story}: does not answer")
             return
         if now != guest.boot_id:
-            self.tally.rebooted.append(f"{story}: another boot")
+            console = guests.console(self._lab, guest, guest.host)
+            self.tally.rebooted.append(f"{story}: boot {now} instead of {guest.boot_id}\n{console}")
 
     def _weigh(self) -> None:
         """Note how much the daemon has grown since its life's first quiet moment."""
