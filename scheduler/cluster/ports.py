@@ -77,6 +77,11 @@ class MigrationOptions:
     """Cap for this migration; None: the hypervisor's own."""
     max_downtime_ms: int = 300
     auto_converge: bool = False
+    post_copy: bool = False
+    """Allow `start_post_copy` later on."""
+    parallel_connections: int = 1
+    tls: bool = False
+    """Encrypt the memory on its way; the hosts' QEMU need certificates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +99,8 @@ class Job:
     """Expected while it runs, measured once it has completed."""
     outgoing: bool = True
     """This host is the source."""
+    post_copy: bool = False
+    """The guest runs on the destination already and its memory follows: there is no way back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,8 +185,14 @@ class HypervisorCluster(Protocol):
     async def job(self, host: str, uuid: str) -> Job | None:
         """The domain's running migration; None when it has none."""
 
+    async def set_max_downtime(self, host: str, uuid: str, downtime_ms: int) -> None:
+        """How long the guest may stand still at the end of its running migration."""
+
+    async def start_post_copy(self, host: str, uuid: str) -> None:
+        """Let the guest run on its destination now and its memory follow; for a migration that allows `post_copy`."""
+
     async def abort_job(self, host: str, uuid: str) -> None:
-        """Abort the domain's running migration; it keeps running on its source."""
+        """Abort the domain's running migration; it keeps running on its source. RefusedError in post-copy."""
 
     async def sample_dirty_rate(self, host: str, uuid: str) -> float:
         """How many MiB/s of its memory a running guest writes, looked at for a second or so.

@@ -16,7 +16,7 @@ from .quantities import (
     Ratio,
     Weight,
 )
-from .section import Section
+from .section import Section, Selectors
 
 _PLANNER = PlannerSettings()
 _LIMITS = Limits()
@@ -80,16 +80,39 @@ class LimitsSection(Section):
     """A VM whose migration failed is left alone for this long, doubled for each further failure in a row."""
 
 
-class MigrationSection(Section):
-    """How migrations are run."""
+class MigrationOptionsSection(Section):
+    """What may be said of all migrations and of those of some VMs."""
 
     bandwidth_mib_per_s: OptionalBandwidth = _MIGRATION.bandwidth_mib_per_s
     """Cap of one migration, such as `500MiB/s`, or `unlimited`."""
-    expected_bandwidth_mib_per_s: Bandwidth = int(_PLANNER.bandwidth_mib_per_s)
-    """Taken for predictions between two hosts of which nothing has been measured yet."""
     max_downtime_ms: DowntimeMs = _MIGRATION.max_downtime_ms
     """How long the guest may stand still at the end; at most a minute."""
+    downtime_limit_ms: DowntimeMs = _MIGRATION.downtime_limit_ms
+    """Up to which `max_downtime` is doubled, step by step, for a migration that makes no progress."""
     auto_converge: StrictBool = _MIGRATION.auto_converge
     """Let QEMU slow down a guest that writes memory faster than it can be carried over."""
+    post_copy: StrictBool = _MIGRATION.post_copy
+    """Let one that makes no progress go on as post-copy: it ends, but cannot be aborted any more, and is lost with
+    its link."""
+    abort_stalled: StrictBool = _MIGRATION.abort_stalled
+    """Abort one that makes no progress when nothing is left that could help it."""
+    parallel_connections: Annotated[Count, Field(ge=1, le=64)] = _MIGRATION.parallel_connections
+    """Network connections of one migration; several fill a fast link."""
+    tls: StrictBool = _MIGRATION.tls
+    """Encrypt the memory on its way; the hosts' QEMU need certificates."""
     timeout_seconds: Annotated[Duration, Field(gt=0)] = _MIGRATION.timeout_seconds
     """A migration that takes longer is aborted; the VM stays where it was."""
+
+
+class MigrationSection(MigrationOptionsSection):
+    """How migrations are run."""
+
+    expected_bandwidth_mib_per_s: Bandwidth = int(_PLANNER.bandwidth_mib_per_s)
+    """Taken for predictions between two hosts of which nothing has been measured yet."""
+
+
+class MigrationClassSection(MigrationOptionsSection):
+    """VMs that are migrated otherwise. A key that is not given is as in `[migration]`."""
+
+    vms: Selectors
+    """Names, globs, UUIDs or tags; the first entry that means a VM counts."""

@@ -4,6 +4,7 @@ Fields carry the unit in their name (`hold_seconds`); in the file the value carr
 its field's name without the unit. Sections that set something elsewhere take their defaults from there.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +13,10 @@ from pydantic import Field
 from ..cluster.ports import HostAddress
 from ..cluster.rules import Affinity, AntiAffinity, Pin, Priority, Rules, selects
 from ..cluster.settings import MigrationMeans
-from ..operations.settings import Limits, MigrationSettings, Mode, Retention
+from ..operations.settings import Limits, MigrationClass, MigrationSettings, Mode, Retention
 from ..planner.settings import PlannerSettings
 from .access import ApiSection
-from .action import BalanceSection, LimitsSection, MigrationSection
+from .action import BalanceSection, LimitsSection, MigrationClassSection, MigrationSection
 from .hosts import HostSection, local_host
 from .process import HistorySection, LogSection, MetricsSection
 from .quantities import Duration
@@ -56,6 +57,8 @@ class Config(Section):
     """What automatic action is held to."""
     migration: MigrationSection = MigrationSection()
     """How migrations are run."""
+    migration_classes: tuple[MigrationClassSection, ...] = ()
+    """VMs that are migrated otherwise. A key that is not given is as in `[migration]`."""
     history: HistorySection = HistorySection()
     """How much of what happened is remembered, in the journal."""
     api: ApiSection = ApiSection()
@@ -81,7 +84,12 @@ class Config(Section):
 
     def to_migration_settings(self) -> MigrationSettings:
         """How migrations are run."""
-        return MigrationSettings(**self.migration.model_dump(exclude={"expected_bandwidth_mib_per_s"}))
+        usual = MigrationSettings(**self.migration.model_dump(exclude={"expected_bandwidth_mib_per_s"}))
+        classes = tuple(
+            MigrationClass(kind.vms, replace(usual, **kind.model_dump(include=kind.model_fields_set - {"vms"})))
+            for kind in self.migration_classes
+        )
+        return replace(usual, classes=classes)
 
     def to_retention(self) -> Retention:
         """What the journal keeps."""

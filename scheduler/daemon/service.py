@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from .. import __version__
 from ..cluster.matrix import Baseline, Matrix
 from ..cluster.model import HostState, Snapshot, Vm
-from ..cluster.ports import DefinitionError, HypervisorCluster
+from ..cluster.ports import DefinitionError, HypervisorCluster, RefusedError
 from ..cluster.reason import Reason
 from ..config.models import Config
 from ..config.reload import differences
@@ -301,6 +301,8 @@ class Service:
             return await self._rooms.migrations.abort(migration_id, f"{requested_by} aborted it")
         except KeyError:
             raise ControlError("conflict", f"migration {migration_id} of {record.vm} has just ended") from None
+        except RefusedError as error:
+            raise ControlError("conflict", f"migration {migration_id} of {record.vm}: {error.text}") from None
 
     # Decisions
 

@@ -159,6 +159,16 @@ class LibvirtCluster:
         """The domain's running migration; None when it has none."""
         return await self._session(host).domain_call(lambda connection: migration.running_job(connection, uuid))
 
+    async def set_max_downtime(self, host: str, uuid: str, downtime_ms: int) -> None:
+        """How long the guest may stand still at the end of its running migration. Raises RefusedError without one."""
+        await self._session(host).domain_call(
+            lambda connection: migration.set_max_downtime(connection, uuid, downtime_ms)
+        )
+
+    async def start_post_copy(self, host: str, uuid: str) -> None:
+        """Let the guest run on its destination now. Raises RefusedError when its migration does not allow that."""
+        await self._session(host).domain_call(lambda connection: migration.start_post_copy(connection, uuid))
+
     async def abort_job(self, host: str, uuid: str) -> None:
         """Abort the domain's running migration. Raises RefusedError when it has none."""
         await self._session(host).domain_call(lambda connection: migration.abort(connection, uuid))
@@ -180,9 +190,7 @@ class LibvirtCluster:
             await asyncio.sleep(DOWNTIME_RETRY_S)
             with suppress(HypervisorError):
                 if await self.job(host, uuid) is not None:
-                    await self._session(host).domain_call(
-                        lambda connection: migration.set_max_downtime(connection, uuid, downtime_ms)
-                    )
+                    await self.set_max_downtime(host, uuid, downtime_ms)
                     return
 
     def _session(self, host: str) -> Session:

@@ -3,12 +3,15 @@
 They go peer to peer, from libvirtd to libvirtd, and so go on without this process.
 """
 
+from dataclasses import replace
+
 from ..cluster.ports import HostAddress, Job, MigrationOptions
-from .binding import Connection, LibvirtError, Stats, libvirt
+from .binding import Connection, Domain, LibvirtError, Stats, libvirt
 from .errors import code_of
 from .statistics import counter
 
 _MIB = 1024 * 1024
+_POST_COPY = {libvirt.VIR_DOMAIN_PAUSED_POSTCOPY, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED}
 
 
 def flags(options: MigrationOptions) -> int:
@@ -18,6 +21,12 @@ def flags(options: MigrationOptions) -> int:
         chosen |= libvirt.VIR_MIGRATE_PERSIST_DEST | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
     if options.auto_converge:
         chosen |= libvirt.VIR_MIGRATE_AUTO_CONVERGE
+    if options.post_copy:
+        chosen |= libvirt.VIR_MIGRATE_POSTCOPY
+    if options.parallel_connections > 1:
+        chosen |= libvirt.VIR_MIGRATE_PARALLEL
+    if options.tls:
+        chosen |= libvirt.VIR_MIGRATE_TLS
     return chosen
 
 
@@ -29,6 +38,8 @@ def parameters(destination: HostAddress, options: MigrationOptions) -> dict[str,
         chosen[libvirt.VIR_MIGRATE_PARAM_URI] = f"tcp://[{address}]" if ":" in address else f"tcp://{address}"
     if options.bandwidth_mib_per_s is not None:
         chosen[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = options.bandwidth_mib_per_s
+    if options.parallel_connections > 1:
+        chosen[libvirt.VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS] = options.parallel_connections
     return chosen
 
 
@@ -41,6 +52,11 @@ def migrate(connection: Connection, uuid: str, destination: HostAddress, options
 def set_max_downtime(connection: Connection, uuid: str, downtime_ms: int) -> None:
     """How long the guest may stand still at the end of its running migration. Raises LibvirtError."""
     connection.lookupByUUIDString(uuid).migrateSetMaxDowntime(downtime_ms)
+
+
+def start_post_copy(connection: Connection, uuid: str) -> None:
+    """Switch its running migration over. Raises LibvirtError."""
+    connection.lookupByUUIDString(uuid).migrateStartPostCopy()
 
 
 def abort(connection: Connection, uuid: str) -> None:
@@ -59,7 +75,13 @@ def running_job(connection: Connection, uuid: str) -> Job | None:
         if code_of(error) == libvirt.VIR_ERR_OPERATION_INVALID:  # the domain is not active
             return None
         raise
-    return read_job(stats)
+    job = read_job(stats)
+    return None if job is None else replace(job, post_copy=_in_post_copy(domain))
+
+
+def _in_post_copy(domain: Domain) -> bool:
+    state, reason, *_ = domain.state()
+    return bool(state == libvirt.VIR_DOMAIN_PAUSED and reason in _POST_COPY)
 
 
 def told_by_receiver(error: Exception) -> bool:

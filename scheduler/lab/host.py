@@ -59,6 +59,7 @@ exec ip netns exec "$namespace" unshare --mount --uts --propagation private sh -
 ' sh "$@"
 """
 
+# A libvirtd that gives another up while the two hand a guest over (after 30 s by default) leaves it running on both.
 _LIBVIRTD_CONF = """\
 host_uuid = "{uuid}"
 listen_tls = 0
@@ -66,6 +67,7 @@ listen_tcp = 1
 auth_tcp = "none"
 auth_unix_rw = "none"
 unix_sock_group = "root"
+keepalive_count = 60
 """
 
 _QEMU_CONF = """\
@@ -77,6 +79,7 @@ security_driver = "none"
 cgroup_controllers = []
 namespaces = []
 stdio_handler = "file"
+keepalive_count = 60
 migration_host = "{migration_address}"
 """
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from ..cluster.model import Snapshot, Vm
+from ..cluster.model import Snapshot, Vm, VmState
 from ..cluster.observation import DomainObservation
 from ..cluster.ports import BusyError, HypervisorError, MigrationOptions, NoHostError, NotFoundError, RefusedError
 from .context import Context
+from .convergence import Action, Convergence, Step, steps
 from .history import Move, span, texts
 from .journal import JournalError
 from .outcome import Outcome, Sight, outcome, sight
@@ -64,6 +65,8 @@ class Flight:
         """Why it is to be aborted; empty while it is not."""
         elapsed_s = 0.0 if record.started_at is None else context.clock.wall() - record.started_at
         self._migrating_since_s = context.clock.monotonic() - max(elapsed_s, 0.0)
+        self._convergence = Convergence(steps(settings))
+        self._post_copy = False
         self._since_by_wall = record.started_at is not None
         """The wall clock may have jumped while nobody looked: the job knows better."""
 
@@ -94,10 +97,20 @@ class Flight:
         await self._verify("")
 
     async def abort(self, why: str) -> None:
-        """Have it end with the VM on its source; returns as soon as that is under way."""
+        """Have it end with the VM on its source; returns as soon as that is under way.
+
+        RefusedError in post-copy: the guest runs on the destination already, and parts of its memory only there.
+        """
+        began = self.record.state in {MigrationState.MIGRATING, MigrationState.VERIFYING}
+        if began:
+            with suppress(HypervisorError):
+                await self._look_at_job()
+        if self._post_copy:
+            why_not = f"in post-copy: it runs on {self.record.destination} already and cannot go back"
+            raise RefusedError(self.record.source, why_not)
         self._halt = why
         self.granted.set()
-        if self.record.state in {MigrationState.MIGRATING, MigrationState.VERIFYING}:
+        if began:
             try:
                 await self._look_at_job()
             except HypervisorError as error:
@@ -142,6 +155,10 @@ class Flight:
             bandwidth_mib_per_s=self._settings.bandwidth_mib_per_s,
             max_downtime_ms=self._settings.max_downtime_ms,
             auto_converge=self._settings.auto_converge,
+            # A paused guest writes nothing, and QEMU does not switch it over.
+            post_copy=self._settings.post_copy and domain.state is not VmState.PAUSED,
+            parallel_connections=self._settings.parallel_connections,
+            tls=self._settings.tls,
         )
 
     async def _migrate(self, options: MigrationOptions) -> str:
@@ -167,7 +184,7 @@ class Flight:
 
     async def _look_at_job(self) -> bool:
         """Take in the progress, and abort what is to be aborted; returns whether it still runs."""
-        record, cluster = self.record, self._context.cluster
+        record, cluster, clock = self.record, self._context.cluster, self._context.clock
         try:
             job = await cluster.job(record.source, record.uuid)
         except (NotFoundError, NoHostError):
@@ -176,17 +193,35 @@ class Flight:
             return False
         self._tell(replace(self.record, progress_ratio=ratio(job, self.record.progress_ratio)))
         if self._since_by_wall:
-            self._migrating_since_s = self._context.clock.monotonic() - job.elapsed_ms / 1000
+            self._migrating_since_s = clock.monotonic() - job.elapsed_ms / 1000
             self._since_by_wall = False
-        elapsed_s = self._context.clock.monotonic() - self._migrating_since_s
+        elapsed_s = clock.monotonic() - self._migrating_since_s
+        self._post_copy = job.post_copy
         if elapsed_s > self._settings.timeout_seconds and not self._halt:
             self._halt = f"took longer than {span(self._settings.timeout_seconds)}"
-        if self._halt:
+        # What somebody else has begun is his to help.
+        if record.trigger is not Trigger.ADOPTED and (step := self._convergence.note(job, clock.monotonic())):
+            await self._help(step)
+        if self._halt and not job.post_copy:
             try:
                 await cluster.abort_job(record.source, record.uuid)
             except (NotFoundError, BusyError, RefusedError) as error:
                 log.info("not to be aborted", migration=record.id, error=str(error))
         return True
+
+    async def _help(self, step: Step) -> None:
+        """Do something for a migration that makes no progress."""
+        record, cluster = self.record, self._context.cluster
+        log.info("makes no progress", migration=record.id, vm=record.vm, therefore=str(step))
+        try:
+            if step.action is Action.WIDEN_DOWNTIME:
+                await cluster.set_max_downtime(record.source, record.uuid, step.downtime_ms)
+            elif step.action is Action.POST_COPY:
+                await cluster.start_post_copy(record.source, record.uuid)
+            else:
+                self._halt = "it made no progress: the guest writes memory as fast as it is carried over"
+        except (NotFoundError, BusyError, RefusedError) as error:
+            log.info("no help", migration=record.id, error=str(error))
 
     async def _verify(self, error: str) -> None:
         await self._step(MigrationState.VERIFYING)

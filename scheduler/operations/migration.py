@@ -165,7 +165,7 @@ class Migrations:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _queue(self, record: MigrationRecord) -> None:
-        flight = Flight(self._context, self.settings, record)
+        flight = Flight(self._context, self._settings_of(record.uuid), record)
         self._flights[record.uuid] = flight
         self._waiting.append(flight)
         self._begin(flight, flight.run)
@@ -174,10 +174,14 @@ class Migrations:
 
     def _follow(self, record: MigrationRecord) -> None:
         self._context.gate.adopt(record.uuid, record.source, record.destination, record.trigger)
-        flight = Flight(self._context, self.settings, record)
+        flight = Flight(self._context, self._settings_of(record.uuid), record)
         self._flights[record.uuid] = flight
         self._begin(flight, flight.resume)
         self._context.listener(record)
+
+    def _settings_of(self, uuid: str) -> MigrationSettings:
+        vms = self._context.view.snapshot().vms if self.settings.classes else ()
+        return self.settings.of(next((vm for vm in vms if vm.uuid == uuid), None))
 
     def _begin(self, flight: Flight, work: Callable[[], Awaitable[None]]) -> None:
         name = f"migration-{flight.record.id}"

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..cluster.model import Vm
+from ..cluster.rules import selected_by_any
+
 
 class Mode(StrEnum):
     """What the daemon does by itself. What a person asks for is done in every mode."""
@@ -42,9 +45,34 @@ class MigrationSettings:
 
     bandwidth_mib_per_s: int | None = None
     max_downtime_ms: int = 300
+    downtime_limit_ms: int = 300
+    """Up to which `max_downtime_ms` is doubled, step by step, for a migration that stalls."""
     auto_converge: bool = False
+    post_copy: bool = False
+    """Switch a migration that stalls over to post-copy: it always ends, and cannot be aborted any more."""
+    abort_stalled: bool = True
+    """Abort one that stalls when nothing is left to help it."""
+    parallel_connections: int = 1
+    tls: bool = False
     timeout_seconds: float = 3600.0
     """A migration that takes longer is aborted; the VM stays where it was."""
+    classes: tuple["MigrationClass", ...] = ()
+    """VMs that are migrated otherwise; the first that means a VM counts."""
+
+    def of(self, vm: Vm | None) -> "MigrationSettings":
+        """How this VM is migrated; as most are where it is not known."""
+        for kind in self.classes:
+            if vm is not None and selected_by_any(kind.vms, name=vm.name, uuid=vm.uuid, labels=vm.labels):
+                return kind.settings
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationClass:
+    """VMs, by selectors, and how they are migrated."""
+
+    vms: tuple[str, ...]
+    settings: MigrationSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

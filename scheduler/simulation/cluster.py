@@ -246,12 +246,22 @@ class SimulatedCluster:
             return None
         return transfer.job(self._clock(), outgoing=host == transfer.source)
 
+    async def set_max_downtime(self, host: str, uuid: str, downtime_ms: int) -> None:
+        """See HypervisorCluster."""
+        (await self._transfer(host, uuid)).max_downtime_ms = downtime_ms
+
+    async def start_post_copy(self, host: str, uuid: str) -> None:
+        """See HypervisorCluster."""
+        transfer = await self._transfer(host, uuid)
+        if not transfer.options.post_copy:
+            raise RefusedError(host, "post-copy is not allowed for this migration")
+        transfer.post_copy = True
+
     async def abort_job(self, host: str, uuid: str) -> None:
         """See HypervisorCluster."""
-        await self._reach(host)
-        transfer = self._transfers.get(uuid)
-        if transfer is None:
-            raise RefusedError(host, "no job is active on the domain")
+        transfer = await self._transfer(host, uuid)
+        if transfer.post_copy:
+            raise RefusedError(host, "cannot abort migration in post-copy mode")
         transfer.cancel("operation aborted: migration job: canceled by client")
 
     async def sample_dirty_rate(self, host: str, uuid: str) -> float:
@@ -263,6 +273,13 @@ class SimulatedCluster:
         return self._domain(found, uuid).guest.dirty_mib_per_s
 
     # How it works
+
+    async def _transfer(self, host: str, uuid: str) -> Transfer:
+        await self._reach(host)
+        transfer = self._transfers.get(uuid)
+        if transfer is None:
+            raise RefusedError(host, "no job is active on the domain")
+        return transfer
 
     async def _reach(self, name: str) -> SimulatedHost:
         host = self._hosts.get(name)

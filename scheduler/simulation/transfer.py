@@ -44,6 +44,12 @@ class Transfer:
     pass_started_s: float = 0.0
     task: asyncio.Task[None] | None = None
     cancelled_because: str = ""
+    max_downtime_ms: int = 0
+    """As last set; that of the options at first."""
+    post_copy: bool = False
+
+    def __post_init__(self) -> None:
+        self.max_downtime_ms = self.max_downtime_ms or self.options.max_downtime_ms
 
     @classmethod
     def of(
@@ -94,7 +100,7 @@ class Transfer:
             await sleep(seconds)
             self.processed_mib += self.remaining_mib
             self.remaining_mib = min(self.dirty_mib_per_s * seconds, self.memory_mib)
-            if self.downtime_ms <= self.options.max_downtime_ms:
+            if self.post_copy or self.downtime_ms <= self.max_downtime_ms:
                 await sleep(self.downtime_ms / 1000.0)
                 self.processed_mib += self.remaining_mib
                 return
@@ -112,8 +118,9 @@ class Transfer:
             dirty_mib_per_s=self.dirty_mib_per_s,
             bandwidth_mib_per_s=self.bandwidth_mib_per_s,
             iteration=self.iteration,
-            downtime_ms=self.options.max_downtime_ms,
+            downtime_ms=self.max_downtime_ms,
             outgoing=outgoing,
+            post_copy=self.post_copy,
         )
 
     def statistics(self, now_s: float, *, success: bool) -> dict[str, int | float | str]:

@@ -101,6 +101,20 @@ def test_rules_become_rules(config: Config) -> None:
     assert rules.affinity == (Affinity(("app", "cache"), Strength.MUST),)
 
 
+def test_a_class_of_vms_differs_only_in_what_it_says() -> None:
+    usual = Config.model_validate({"migration": {"timeout": "2h", "post_copy": True}})
+    assert usual.to_migration_settings().classes == ()
+    one = {"vms": ["db-*"], "bandwidth": "5MiB/s", "post_copy": False}
+    config = Config.model_validate(
+        {"migration": {"timeout": "2h", "post_copy": True, "bandwidth": "unlimited"}, "migration_classes": [one]}
+    )
+    (kind,) = config.to_migration_settings().classes
+    assert kind.vms == ("db-*",)
+    assert (kind.settings.timeout_seconds, kind.settings.post_copy) == (7200.0, False)
+    assert kind.settings.bandwidth_mib_per_s == 5
+    assert config.to_migration_settings().bandwidth_mib_per_s is None
+
+
 def test_sections_become_settings(config: Config) -> None:
     planner = config.to_planner_settings()
     assert (planner.objective, planner.hold_seconds, planner.max_moves) == (Objective.SPREAD, 30.0, 4)

@@ -7,9 +7,9 @@ import pytest
 
 from scheduler.cluster.model import VmState
 from scheduler.cluster.observation import EventKind
-from scheduler.cluster.ports import MigrationOptions
+from scheduler.cluster.ports import MigrationOptions, RefusedError
 from scheduler.operations.records import MigrationState, Trigger
-from scheduler.operations.settings import MigrationSettings
+from scheduler.operations.settings import MigrationClass, MigrationSettings
 
 COMPLETED, FAILED, ABORTED, UNKNOWN = (
     MigrationState.COMPLETED,
@@ -201,6 +201,52 @@ async def test_one_that_takes_too_long_is_aborted(world):
     assert done.error == "took longer than 30 s"
     assert done.duration_seconds == pytest.approx(30, abs=1)
     assert world.cluster.running_on(uuid) == ["node1"]
+
+
+async def endless(world, **settings: object) -> int:
+    """A migration of a guest that writes memory faster than it is carried over; its id."""
+    uuid = world.vm("web", memory_mib=1024)
+    await world.look()
+    world.cluster.guest(uuid).dirty_mib_per_s = 101.0
+    world.migrations.settings = MigrationSettings(**settings)  # type: ignore[arg-type]
+    return (await world.ask(uuid, "node2")).id
+
+
+async def test_one_that_makes_no_progress_is_aborted_before_its_time_is_up(world):
+    number = await endless(world)
+    done = await world.clock.run(world.migrations.wait(number))
+    assert (done.state, done.error[:22]) == (ABORTED, "it made no progress: t")
+    assert world.clock.monotonic() < 600
+    assert world.cluster.running_on(done.uuid) == ["node1"]
+
+
+async def test_one_that_makes_no_progress_may_stand_still_for_longer_where_that_is_allowed(world):
+    number = await endless(world, downtime_limit_ms=20_000)
+    done = await world.clock.run(world.migrations.wait(number))
+    assert done.state is COMPLETED
+    assert 9_600 < done.downtime_ms <= 20_000
+
+
+async def test_post_copy_ends_one_that_makes_no_progress_and_cannot_be_aborted(world):
+    number = await endless(world, post_copy=True)
+    while not (transfer := world.cluster._transfers[world.migrations.get(number).uuid]).post_copy:
+        await world.clock.advance(1.0)
+    with pytest.raises(RefusedError, match="in post-copy: it runs on node2 already"):
+        await world.clock.run(world.migrations.abort(number, "changed my mind"))
+    assert transfer.cancelled_because == ""
+    assert (await world.clock.run(world.migrations.wait(number))).state is COMPLETED
+
+
+async def test_a_vm_of_a_class_is_migrated_as_its_class_says(world):
+    patient = MigrationSettings(timeout_seconds=30.0)
+    world.migrations.settings = MigrationSettings(
+        timeout_seconds=20.0,
+        classes=(MigrationClass(("other",), MigrationSettings()), MigrationClass(("w*",), patient)),
+    )
+    uuid = world.vm("web", memory_mib=8192)
+    await world.look()
+    done = await world.migrate(uuid, "node2")
+    assert (done.state, done.error) == (ABORTED, "took longer than 30 s")
 
 
 async def test_slots_are_given_in_the_order_of_asking_and_others_may_pass(world):
