@@ -120,7 +120,7 @@ class Losses:
         return uncertain
 
     def _left_over(self, view: View, way: _Way, *, sure: bool) -> list[int]:
-        """VMs that find no place when started in `view`, where they are stopped; with `sure` not all of the rest are."""
+        """VMs that find no place when started in `view`; with `sure` it ends when the rest surely fit."""
         left, last_mib = list[int](), 0
         for place, vm in enumerate(map(int, way.vms)):
             need = self._needs[vm]
