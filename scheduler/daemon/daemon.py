@@ -31,6 +31,7 @@ from ..web.metrics import Metrics
 from .autostart import Autostart
 from .cycle import Cycle, CycleSettings
 from .herald import Herald
+from .hindsight import Hindsight
 from .notices import Notices
 from .observer import Observer, ObserverSettings
 from .planning import Planning
@@ -79,6 +80,7 @@ class Daemon:
         self.worker = Worker("think", threads=2)
         """For what cannot wait for a plan to be made."""
         self._experience = Experience()
+        self._hindsight = Hindsight(self._observer.snapshot, self.metrics.load_compared, clock)
         self._view = View(self._observer, self._gate, self._experience, self._cordoned, clock, self.worker)
         context = Context(
             cluster=cluster,
@@ -144,6 +146,7 @@ class Daemon:
         self.notices.close()
         await self._roster.stop()
         await self._autostart.stop()
+        await self._hindsight.close()
         await self._placements.stop()
         await self._drains.stop()
         await self._migrations.stop()
@@ -211,6 +214,7 @@ class Daemon:
             self._herald.placement(record)
             return
         self._herald.migration(record)
+        self._hindsight.note(record)
         if record.state.final:
             self._experience.learn(record)
             self._view.restart_contention(record.source, record.destination)

@@ -63,6 +63,13 @@ MIGRATION_OVERRUN = Family(
     (),
     (0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 4, 10),
 )
+LOAD_PREDICTION_ERROR = Family(
+    "host_load_prediction_error_ratio",
+    Kind.HISTOGRAM,
+    "Difference of a host's expected and measured CPU use two minutes after a migration, as part of its CPUs.",
+    (),
+    (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1),
+)
 DOWNTIME_OVERRUN = Family(
     "migration_downtime_to_prediction_ratio",
     Kind.HISTOGRAM,
@@ -200,6 +207,7 @@ CATALOGUE: tuple[Family, ...] = (
     MIGRATION_PREDICTION_ERROR,
     MIGRATION_OVERRUN,
     DOWNTIME_OVERRUN,
+    LOAD_PREDICTION_ERROR,
     MIGRATIONS,
     MIGRATION_TRANSFERRED,
     MIGRATIONS_IN_FLIGHT,

@@ -53,6 +53,7 @@ class Metrics:
         self._migration_downtime = _histogram(catalogue.MIGRATION_DOWNTIME, registry)
         self._prediction_error = _histogram(catalogue.MIGRATION_PREDICTION_ERROR, registry)
         self._overrun = _histogram(catalogue.MIGRATION_OVERRUN, registry)
+        self._load_error = _histogram(catalogue.LOAD_PREDICTION_ERROR, registry)
         self._downtime_overrun = _histogram(catalogue.DOWNTIME_OVERRUN, registry)
         self._migrations = _counter(catalogue.MIGRATIONS, registry)
         self._transferred = _counter(catalogue.MIGRATION_TRANSFERRED, registry)
@@ -106,6 +107,10 @@ class Metrics:
         if record.predicted_seconds and seconds:
             self._prediction_error.observe(abs(record.predicted_seconds - seconds) / seconds)
             self._overrun.observe(seconds / record.predicted_seconds)
+
+    def load_compared(self, error_ratio: float) -> None:
+        """A host's CPU use after a migration was held against what was expected."""
+        self._load_error.observe(error_ratio)
 
     def placement_ended(self, record: PlacementRecord) -> None:
         """Count a placement."""
