@@ -42,7 +42,7 @@ class Watched(SimulatedCluster):
         self.decided_at = time.perf_counter(), time.thread_time()
         return await super().define(host, xml)
 
-    def _count(self) -> None:
+    def count(self) -> None:
         """Counters are brought up to date by looks: with each start all would be, which takes long here."""
 
 
