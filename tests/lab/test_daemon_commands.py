@@ -2,6 +2,7 @@
 
 import json
 import os
+import tarfile
 
 import pytest
 
@@ -29,7 +30,8 @@ def test_every_command_prints_one_json_document(quick_lab: Lab, start_daemon: St
     define(quick_lab, "node2", GuestSpec("vm2"))
     define(quick_lab, "node3", GuestSpec("legacy-erp"))
     start(quick_lab, "node3", "legacy-erp", paused=True)
-    until(lambda: daemon.get("recommendations")["recommendations"], "something is recommended")
+    [recommended] = until(lambda: daemon.get("recommendations")["recommendations"], "something is recommended")
+    cycle = str(recommended["cycle"])
     looking = {
         ("status",): 0,
         ("hosts",): 0,
@@ -71,6 +73,35 @@ def test_every_command_prints_one_json_document(quick_lab: Lab, start_daemon: St
         check(arguments, daemon.run(*arguments, "--json"), exit_code)
     for line in daemon.run("events", "--json").out.splitlines():
         assert {"id", "at", "kind", "text"} <= json.loads(line).keys()
+    check(("decisions", cycle), daemon.run("decisions", cycle, "--json"), 0)
+    then = daemon.folder / "then.json"
+    then.write_text(daemon.run("snapshot", "--cycle", cycle).out)
+    again, record = daemon.run("plan", "--snapshot", str(then), "--json").json, daemon.get(f"decisions/{cycle}")
+    assert again | {"planning_seconds": 0} == record["decision"]["plan"] | {"planning_seconds": 0}
+    assert [one["state"] for one in record["doings"]["recommendations"]] == ["dismissed"]
+
+
+def test_a_report_has_the_hosts_versions_while_the_daemon_lives_and_when_it_is_dead(
+    quick_lab: Lab, start_daemon: StartDaemon
+) -> None:
+    daemon = start_daemon(FAST, '[[pins]]\nvm = "vm1"\nhosts = ["node1"]\n', mode="recommend")
+    define(quick_lab, "node3", GuestSpec("vm1"))
+    start(quick_lab, "node3", "vm1", paused=True)
+    until(lambda: daemon.get("recommendations")["recommendations"], "something is recommended")
+    for name, of_the_daemon in (("alive", True), ("dead", False)):
+        if not of_the_daemon:
+            daemon.kill()
+        path = daemon.folder / f"{name}.tar.gz"
+        assert daemon.run("report", "--output", str(path)).exit_code == 0
+        with tarfile.open(path) as tar:
+            files = {member.name.partition("/")[2]: tar.extractfile(member) for member in tar.getmembers()}
+            assert ("status.json" in files) is of_the_daemon
+            assert {"config.json", "journal.sqlite", "versions.json", "README.txt"} <= files.keys()
+            told = files["versions.json"]
+            assert told is not None
+            hosts = json.load(told)["hosts"]
+        assert set(hosts) == {"node1", "node2", "node3"}
+        assert all(host["libvirt_version"] and host["hypervisor_version"] for host in hosts.values())
 
 
 def test_names_of_any_kind_are_names(quick_lab: Lab, start_daemon: StartDaemon) -> None:
