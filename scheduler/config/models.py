@@ -12,7 +12,7 @@ from pydantic import Field
 
 from ..cluster.ports import HostAddress
 from ..cluster.rules import Affinity, AntiAffinity, Pin, Priority, Rules, selects
-from ..cluster.settings import MigrationMeans
+from ..cluster.settings import ClassMeans, MigrationMeans
 from ..operations.settings import Limits, MigrationClass, MigrationSettings, Mode, Retention
 from ..planner.settings import PlannerSettings
 from .access import ApiSection
@@ -70,12 +70,16 @@ class Config(Section):
 
     def to_planner_settings(self) -> PlannerSettings:
         """What the planner goes by."""
+        migration = self.to_migration_settings()
         return PlannerSettings(
             **self.balance.model_dump(),
             max_inbound=self.limits.max_inbound,
             max_outbound=self.limits.max_outbound,
             bandwidth_mib_per_s=self.migration.expected_bandwidth_mib_per_s,
-            migration=_means(self.to_migration_settings()),
+            migration=_means(migration),
+            migration_classes=tuple(
+                ClassMeans(vms=kind.vms, means=_means(kind.settings)) for kind in migration.classes
+            ),
         )
 
     def to_limits(self) -> Limits:
@@ -127,4 +131,9 @@ class Config(Section):
 
 
 def _means(settings: MigrationSettings) -> MigrationMeans:
-    return MigrationMeans(max_downtime_ms=settings.max_downtime_ms, auto_converge=settings.auto_converge)
+    return MigrationMeans(
+        max_downtime_ms=settings.max_downtime_ms,
+        downtime_limit_ms=settings.downtime_limit_ms,
+        auto_converge=settings.auto_converge,
+        post_copy=settings.post_copy,
+    )

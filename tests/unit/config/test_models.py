@@ -113,6 +113,8 @@ def test_a_class_of_vms_differs_only_in_what_it_says() -> None:
     assert (kind.settings.timeout_seconds, kind.settings.post_copy) == (7200.0, False)
     assert kind.settings.bandwidth_mib_per_s == 5
     assert config.to_migration_settings().bandwidth_mib_per_s is None
+    planner = config.to_planner_settings()
+    assert (planner.migration.post_copy, planner.migration_classes[0].means.post_copy) == (True, False)
 
 
 def test_sections_become_settings(config: Config) -> None:
