@@ -27,6 +27,8 @@ _MOST_PROPOSALS: Final = (1_000_000, 3_000_000)
 """A tenth and a third of a second; beyond the first only with so many moves that each needs its share of them."""
 _PROPOSALS_PER_MOVE: Final = (200_000, 10_000)
 """Of the first where a tenth of the VMs or more moves: among fewer, moves seldom stand in each other's way."""
+_FEW: Final = (0.02, 2.5)
+"""Of moves that are so small a part of the VMs each is worth much: so many times the proposals are made for them."""
 _PROPOSALS_PER_VM: Final = 1_500
 """Of one start. Of a small cluster there are as many starts as there are proposals for: one alone is often stuck."""
 _SEED: Final = 88172645463325252
@@ -67,8 +69,10 @@ def annealed(
 def _proposals(most: int, vms: int) -> int:
     """How long to search; a matter of the size alone, so that the same snapshot has the same plan on any machine."""
     usual, many = _PROPOSALS_PER_MOVE
-    wanted = usual * most * min(1.0, 10 * most / vms)
-    return int(np.clip(wanted, _LEAST_PROPOSALS, np.clip(many * most, *_MOST_PROPOSALS)))
+    part, times = _FEW
+    more = times if most <= part * vms else 1.0
+    wanted = more * usual * most * min(1.0, 10 * most / vms)
+    return int(np.clip(wanted, _LEAST_PROPOSALS, more * np.clip(many * most, *_MOST_PROPOSALS)))
 
 
 def _cost(start: Load, targets: IntArray, price: FloatArray) -> float:
