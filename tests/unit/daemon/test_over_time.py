@@ -196,11 +196,11 @@ async def test_one_that_never_converges_is_aborted_and_seldom_tried_again(house:
     house.cluster.guest(uuid).dirty_mib_per_s = 200.0
     for number in range(2):
         house.vm(f"gpu{number}", cores=4.0, blockers=("a PCI device",))
-    daemon = await house.go(AUTO + AT_ONCE + '[migration]\ntimeout = "10min"\n')
+    daemon = await house.go(AUTO + AT_ONCE)
     await house.clock.advance(5400)
     made = await house.migrations()
     assert {(one.uuid, one.state) for one in made} == {(uuid, MigrationState.ABORTED)}
-    assert {one.error for one in made} == {"took longer than 10 min"}
+    assert {one.error for one in made} == {"it made no progress: the guest writes memory as fast as it is carried over"}
     assert 2 <= len(made) <= 5
     assert all(wait >= 300 * 2**number for number, wait in enumerate(gaps(made)))
     assert "writer" in str(daemon.cycle.last)
