@@ -65,7 +65,9 @@ class LimitsSection(Section):
     max_outbound: Count = _LIMITS.max_outbound
     """Migrations from one host at the same time."""
     max_moved_ratio_per_hour: Ratio = _LIMITS.max_moved_ratio_per_hour
-    """Part of all VMs that balancing may move in an hour, at least one VM."""
+    """Part of all VMs that balancing may move in an hour."""
+    min_moves_per_hour: Count = _LIMITS.min_moves_per_hour
+    """In a small cluster balancing may move so many in an hour, but at most a tenth of the VMs, and always one."""
     cooldown_seconds: Duration = _LIMITS.cooldown_seconds
     """A VM that was moved is left alone for this long, doubled for each further move within a day."""
     max_cooldown_seconds: Duration = _LIMITS.max_cooldown_seconds

@@ -16,6 +16,9 @@ from .settings import Limits
 CONFIRMED_SECONDS = 60.0
 """How long a started VM keeps its reservation when no observation shows it there (it stopped at once)."""
 
+SMALL_CLUSTER_RATIO = 0.1
+"""The part of all VMs that an hour's budget never exceeds for its least's sake."""
+
 PERSONAL = frozenset({Trigger.MANUAL, Trigger.RECOMMENDATION, Trigger.ADOPTED})
 """What a person decided: bound by nothing but the slots."""
 
@@ -230,7 +233,8 @@ class Gate:
     def _over_budget(self, now_s: float, vms_total: int) -> Reason | None:
         under_way = sum(booking.trigger in BUDGETED for booking in self._bookings.values())
         moved = self._history.budgeted(now_s) + under_way
-        budget = max(int(self.limits.max_moved_ratio_per_hour * vms_total), 1)
+        least = min(self.limits.min_moves_per_hour, int(SMALL_CLUSTER_RATIO * vms_total))
+        budget = max(int(self.limits.max_moved_ratio_per_hour * vms_total), least, 1)
         if moved < budget:
             return None
         text = f"{moved} of {budget} moves that balancing may make in an hour are used up"

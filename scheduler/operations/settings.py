@@ -25,7 +25,9 @@ class Limits:
     max_outbound: int = 2
     """Migrations at the same time, per host."""
     max_moved_ratio_per_hour: float = 0.02
-    """Part of all VMs that balancing may move in an hour, at least one VM. Drains and people are not bound by it."""
+    """Part of all VMs that balancing may move in an hour. Drains and people are not bound by it."""
+    min_moves_per_hour: int = 10
+    """In a small cluster balancing may move so many in an hour, but at most a tenth of the VMs, and always one."""
     cooldown_seconds: float = 1800.0
     """A VM that was moved automatically is left alone for this long, doubled for each further move within a day."""
     max_cooldown_seconds: float = 21600.0

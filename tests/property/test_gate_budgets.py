@@ -17,7 +17,7 @@ HOSTS = [f"node{number}" for number in range(4)]
 VMS = [f"vm{number}" for number in range(8)]
 VMS_TOTAL = 150
 BUDGET = 3
-LIMITS = Limits(cooldown_seconds=600.0, reverse_ban_seconds=3000.0, warm_up_seconds=60.0)
+LIMITS = Limits(min_moves_per_hour=1, cooldown_seconds=600.0, reverse_ban_seconds=3000.0, warm_up_seconds=60.0)
 
 
 class GateMachine(RuleBasedStateMachine):

@@ -70,7 +70,8 @@ def test_a_mistake_is_told_where_it_is_written(main: Path) -> None:
         "conf.d/20-b.toml: pins[0].hosts: is missing",
         (
             "conf.d/20-b.toml: limits.cooldwn: unknown key (did you mean `cooldown`?); allowed: max_inbound, "
-            "max_outbound, max_moved_per_hour, cooldown, max_cooldown, reverse_ban, manual_move_hold, warm_up, "
+            "max_outbound, max_moved_per_hour, min_moves_per_hour, cooldown, max_cooldown, reverse_ban, "
+            "manual_move_hold, warm_up, "
             "failure_backoff"
         ),
     ]

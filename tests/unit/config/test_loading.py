@@ -51,8 +51,8 @@ def problems(text: str) -> list[str]:
          ("hosts[0].ury: unknown key (did you mean `uri`?); "
          "allowed: name, uri, peer_uri, migration_address, reserved_memory, labels, mode")),
         ("[limits]\ncooldown_seconds = 3", ("limits.cooldown_seconds: unknown key (did you mean `cooldown`?); "
-         "allowed: max_inbound, max_outbound, max_moved_per_hour, cooldown, max_cooldown, reverse_ban, "
-         "manual_move_hold, warm_up, failure_backoff")),
+         "allowed: max_inbound, max_outbound, max_moved_per_hour, min_moves_per_hour, cooldown, max_cooldown, "
+         "reverse_ban, manual_move_hold, warm_up, failure_backoff")),
         ("sweep_interval = nan", "sweep_interval: nan is no duration: allowed is up to 3650d"),
         ('sweep_interval = "1e9d"', ("sweep_interval: '1e9d' is no duration: write 10s, 2min or 6h "
          "(units ms, s, min, h, d)")),

@@ -22,7 +22,7 @@ def clock():
 
 @pytest.fixture
 def gate(clock):
-    return Gate(Limits(warm_up_seconds=0.0), clock)
+    return Gate(Limits(warm_up_seconds=0.0, min_moves_per_hour=1), clock)
 
 
 def codes(gate, uuid="a", source="node1", destination="node2", trigger=Trigger.BALANCE, vms_total=100):
@@ -137,6 +137,15 @@ def test_the_hours_budget_counts_what_is_under_way_and_what_was_moved(gate):
     assert codes(gate, uuid="c", source="node3", destination="node4", vms_total=100) == ["hourly_budget"]
     assert codes(gate, uuid="c", source="node3", destination="node4", vms_total=150) == []
     assert codes(gate, uuid="c", source="node3", destination="node4", trigger=Trigger.DRAIN) == []
+
+
+@pytest.mark.parametrize(("vms_total", "budget"), [(3, 1), (29, 2), (60, 6), (100, 10), (499, 10), (550, 11)])
+def test_the_budget_of_a_small_cluster_is_a_tenth_up_to_ten(clock, vms_total, budget):
+    gate = Gate(Limits(warm_up_seconds=0.0), clock)
+    for number in range(budget):
+        assert codes(gate, uuid="c", destination="node3", vms_total=vms_total) == []
+        moved(gate, uuid=f"moved{number}")
+    assert codes(gate, uuid="c", destination="node3", vms_total=vms_total) == ["hourly_budget"]
 
 
 async def test_the_hours_budget_lets_one_vm_through_in_a_small_cluster(gate, clock):
