@@ -22,9 +22,8 @@ _ANSWERS_WITHIN_SECONDS = 90
 _MEMORY_KIB = 98_312
 """No multiple of 256 KiB.
 
-Of memory that is one, QEMU 7.2 takes the written pages in a way that forgets to tell its emulated CPU (mended in 9.0,
-"physmem: Fix migration dirty bitmap coherency with TCG memory access"): what the guest writes afterwards may not be
-carried over, and in one of some twenty migrations its kernel panics. With KVM that cannot happen.
+With a multiple, the kernel of an emulated guest was seen to panic after a plain migration, with corrupted memory. We
+suspect how QEMU 7.2 takes the written pages of memory that is one; that is not proved.
 """
 _ODD_MEMORY = f"""\
   <qemu:commandline xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
