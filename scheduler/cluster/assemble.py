@@ -80,12 +80,23 @@ class Picture:
             self._vms = dict(sorted(self._vms.items()))
             self._vms_in_order = True
         excused = {uuid: replace(self._vms[uuid], quarantine=None) for uuid in changing_hands if uuid in self._vms}
-        hosts = (
-            replace(host, stale=True) if not host.stale and self._stale(host.name, windows) else host
-            for host in self._hosts.values()
-        )
+        hosts = (self._present(name, windows) for name in self._hosts)
         vms = self._vms | excused if excused else self._vms
         return Snapshot(taken_at=taken_at, hosts=tuple(hosts), vms=tuple(vms.values()), rules=rules)
+
+    def of(self, host: str, taken_at: datetime, windows: Windows, rules: Rules) -> Snapshot:
+        """One host, with what it alone shows; KeyError when it was not taken in."""
+        known, vms = self._inputs[host].observation, []
+        for domain in sorted(known.domains if known else (), key=lambda domain: domain.uuid):
+            if not domain.incoming:
+                alone = len(self._sightings[domain.uuid]) == 1
+                seen = [(host, domain)]
+                vms.append(self._vms[domain.uuid] if alone else _vm(seen, self._demand, windows, self._cpu_verdicts))
+        return Snapshot(taken_at=taken_at, hosts=(self._present(host, windows),), vms=tuple(vms), rules=rules)
+
+    def _present(self, name: str, windows: Windows) -> Host:
+        host = self._hosts[name]
+        return replace(host, stale=True) if not host.stale and self._stale(name, windows) else host
 
     def _stale(self, host: str, windows: Windows) -> bool:
         observation = self._inputs[host].observation

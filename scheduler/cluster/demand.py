@@ -113,8 +113,8 @@ class DemandBook:
             return None
         of = percentile, first_s, window.rates[-1].at_s
         if window.high[0] != of:
-            recent = _within(window.rates, now_s, self._window_s)
-            demands = sorted(rate.demand_cores for rate, _ in recent if not rate.starting)
+            since_s = window.rates[-1].at_s if first_s is None else first_s
+            demands = sorted(rate.demand_cores for rate in window.rates if rate.at_s >= since_s and not rate.starting)
             window.high = of, demands[max(0, ceil(percentile * len(demands)) - 1)] if demands else None
         return window.high[1]
 

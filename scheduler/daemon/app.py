@@ -23,6 +23,7 @@ from ..web.app import create_app
 from ..web.control import ControlError
 from ..web.server import ListenError, serve_api, serve_metrics
 from ..web.tls import TlsFiles
+from . import pauses
 from .daemon import Daemon
 from .doctor import Finding, examine, flaws, observed
 from .notify import Notifier
@@ -100,7 +101,8 @@ async def serve(
         stack.enter_context(_alone_in(config.state_directory))
         journal = await Journal.open(config.state_directory / NAME)
         stack.push_async_callback(journal.close)
-        daemon = Daemon(config, path, cluster, journal, clock or SystemClock(), set_up_logs)
+        clock = clock or SystemClock()
+        daemon = Daemon(config, path, cluster, journal, clock, set_up_logs)
         stack.push_async_callback(daemon.stop)
         received = stack.enter_context(_signals())
         try:
@@ -111,6 +113,7 @@ async def serve(
                 await daemon.start()
                 await stack.enter_async_context(_listeners(daemon, config))
                 tasks.create_task(daemon.cycle.run(), name="cycle")
+                tasks.create_task(pauses.keep_short(clock), name="pauses")
                 tasks.create_task(_tell_systemd(daemon, notifier), name="systemd")
                 ready.set()
                 notifier.ready("ready")

@@ -280,7 +280,7 @@ class Daemon:
         return self._migrations.running()
 
     def _cordoned(self) -> Collection[str]:
-        return {*self._drains.cordoned(), *self._roster.leaving}
+        return {*self._drains.cordoned(), *self._gate.leaving}
 
     def _aside(self, work: Coroutine[None, None, None]) -> None:
         """Do something small without making the caller wait; an error in it is logged."""

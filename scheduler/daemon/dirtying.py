@@ -27,6 +27,8 @@ class DirtyRates:
         self._clock = clock
         self._running_since_s: dict[str, tuple[str, float]] = {}
         """Where each VM was first seen running, and when; what boots writes much."""
+        self._shown: dict[str, set[str]] = {}
+        """By host: the VMs that its latest look showed running."""
         self._tried_at_s: dict[str, float] = {}
         self._sampling: dict[str, asyncio.Task[None]] = {}
         self._unable: set[str] = set()
@@ -39,10 +41,11 @@ class DirtyRates:
         for uuid in running:
             if self._running_since_s.get(uuid, ("", 0.0))[0] != host:
                 self._running_since_s[uuid] = host, now_s
-        for uuid in [uuid for uuid, (where, _) in self._running_since_s.items() if where == host]:
-            if uuid not in running:
+        for uuid in self._shown.get(host, set()) - running:
+            if self._running_since_s.get(uuid, ("", 0.0))[0] == host:
                 del self._running_since_s[uuid]
                 self._tried_at_s.pop(uuid, None)
+        self._shown[host] = running
         if host in self._sampling or host in self._unable:
             return
         settled = sorted(uuid for uuid in running if now_s - self._running_since_s[uuid][1] >= START_UP_S)

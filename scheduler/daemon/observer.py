@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from ..cluster.assemble import HostInput, Picture, Windows, assemble
+from ..cluster.assemble import HostInput, Picture, Windows
 from ..cluster.demand import DemandBook
 from ..cluster.model import Snapshot, VmState
 from ..cluster.observation import DomainFacts, DomainObservation, Event, EventKind, HostObservation
@@ -202,10 +202,11 @@ class Observer:
 
     def snapshot_of(self, host: str) -> Snapshot:
         """One host as last seen, with what is known of it alone; empty when it is not watched."""
-        hosts = [_input(self._watches[host])] if host in self._watches else []
-        windows, verdicts = self._windows(self.settings.recent_s), self.compatibility.verdicts
-        moving = self._whereabouts.changing_hands()
-        return assemble(self._now(), hosts, self._demand, windows, self.rules, verdicts, moving)
+        if host not in self._watches:
+            return Snapshot(taken_at=self._now(), hosts=(), vms=(), rules=self.rules)
+        if host in self._outdated:
+            self._draw(self._watches[host])
+        return self._recent.of(host, self._now(), self._windows(self.settings.recent_s), self.rules)
 
     async def look(self, *hosts: str) -> None:
         """Look at these hosts now, and have the CPU questions about all guests answered by them."""

@@ -144,7 +144,7 @@ class Service:
                     uri=rooms.roster.uri(host.name),
                     detail=rooms.observer.detail(host.name),
                     age_s=rooms.observer.age_s(host.name),
-                    flag=_word(rooms.drains.flag(host.name), leaves=host.name in rooms.roster.leaving),
+                    flag=_word(rooms.drains.flag(host.name), leaves=host.name in rooms.gate.leaving),
                     slots=rooms.gate.slots(host.name),
                 ),
                 drain_ends_at=rooms.drains.ends_at(host.name),

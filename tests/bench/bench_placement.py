@@ -20,6 +20,7 @@ from scheduler.cluster.model import Snapshot, Vm, VmState
 from scheduler.cluster.observation import DomainFacts, HostFacts
 from scheduler.config.loading import parse
 from scheduler.config.models import Config
+from scheduler.daemon import pauses
 from scheduler.daemon.daemon import Daemon
 from scheduler.operations.clock import SystemClock
 from scheduler.operations.journal import Journal
@@ -52,13 +53,13 @@ async def test_a_placement_is_fast(tmp_path: Path) -> None:
     cluster = simulated(seen, clock)
     journal = await Journal.open(str(tmp_path / "journal.db"))
     daemon = Daemon(configured(seen, tmp_path), tmp_path / "config.toml", cluster, journal, clock)
-    following = asyncio.create_task(daemon.follow_events())
+    beside = asyncio.gather(daemon.follow_events(), pauses.keep_short(clock))
     await daemon.start()
     remember(daemon, seen, clock)
     took = [await one(daemon, cluster, number) for number in range(REQUESTS)]
-    following.cancel()
+    beside.cancel()
     with suppress(asyncio.CancelledError):
-        await following
+        await beside
     await daemon.stop()
     await journal.close()
     table = Table(f"One of {REQUESTS} `place` requests, 1,000 hosts and 20,000 VMs, until defined: milliseconds")

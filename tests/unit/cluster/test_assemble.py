@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from scheduler.cluster.assemble import HostInput, Windows, assemble
+from scheduler.cluster.assemble import HostInput, Picture, Windows, assemble
 from scheduler.cluster.demand import DemandBook
 from scheduler.cluster.model import HostState, VmState
 from scheduler.cluster.observation import DomainFacts, DomainObservation, HostFacts, HostObservation
@@ -27,6 +27,18 @@ def host(name, *domains, reachable=True, seen_at_s=100.0, cordoned=False):
 
 def snapshot_of(*hosts, verdicts=lambda _facts: {}):
     return assemble(NOW, hosts, DemandBook(), Windows(now_s=100.0), Rules(), verdicts)
+
+
+def test_one_host_of_a_picture_is_as_if_it_were_alone():
+    windows, picture = Windows(now_s=100.0), Picture(DemandBook(), lambda _facts: {})
+    hosts = (
+        host("a", domain("shared"), domain("own"), domain("coming", VmState.PAUSED, incoming=True)),
+        host("b", domain("shared", VmState.STOPPED), domain("coming"), seen_at_s=50.0),
+    )
+    for one in hosts:
+        picture.take_in(one, windows)
+    for one in hosts:
+        assert picture.of(one.name, NOW, windows, Rules()) == snapshot_of(one)
 
 
 def test_a_vm_is_where_it_runs_wherever_else_it_is_defined():
