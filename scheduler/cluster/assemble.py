@@ -64,9 +64,10 @@ class Picture:
         self._join(concerned, windows)
 
     def forget(self, host: str, windows: Windows) -> None:
-        """It is no host any more; windows as in `take_in`."""
+        """It is no host any more, or was none yet; windows as in `take_in`."""
         concerned = self._lift(host)
-        del self._inputs[host], self._hosts[host]
+        self._inputs.pop(host, None)
+        self._hosts.pop(host, None)
         self._join(concerned, windows)
 
     def snapshot(

@@ -8,7 +8,6 @@ host's doing.
 
 from collections import deque
 from dataclasses import dataclass, field
-from itertools import takewhile
 from math import ceil, inf
 
 from .observation import DomainObservation, HostObservation
@@ -206,14 +205,21 @@ def _within(rates: deque[Rate], now_s: float, recent_s: float) -> list[tuple[Rat
     Where there is none it is the last one, if that is not older than a minute.
     """
     start_s = now_s - recent_s
+    found = []
     # From the latest back: recent ones are few among the rates of a whole window.
-    latest_first = takewhile(lambda rate: rate.at_s > start_s, reversed(rates))
-    found = [(rate, min(rate.elapsed_s, rate.at_s - start_s)) for rate in latest_first]
+    for rate in reversed(rates):
+        within_s = rate.at_s - start_s
+        if within_s <= 0:
+            break
+        found.append((rate, min(within_s, rate.elapsed_s)))
     if not found and rates and rates[-1].at_s > now_s - LAST_RATE_HOLDS_S:
         found = [(rates[-1], rates[-1].elapsed_s)]
     return found
 
 
 def _mean(weighted: list[tuple[float, float]]) -> float | None:
-    total = sum(weight for _, weight in weighted)
-    return sum(value * weight for value, weight in weighted) / total if total > 0 else None
+    weighed = total = 0.0
+    for value, weight in weighted:
+        weighed += value * weight
+        total += weight
+    return weighed / total if total > 0 else None

@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 EVENT_COALESCE_S = 0.05
 """A burst of events (a migration sends a dozen) makes one look."""
+DRAWN_AT_ONCE = 16
+"""Of so many hosts is the picture renewed before others get a turn on the loop."""
 CAUGHT_UP_AT_ONCE = 500
 """Answers about CPUs are told of so many VMs at the next snapshot, of more with the next look at their hosts."""
 FIRST_LOOK_PATIENCE_S = 8.0
@@ -111,8 +113,12 @@ class Observer:
         """With demand over the settings' `recent_s`."""
         self._latest = Picture(self._demand, self.compatibility.verdicts)
         """With demand over the last two looks."""
+        self._all_kinds: dict[GuestCpu, DomainFacts] | None = None
+        """Those of all hosts; None: to be joined anew."""
         self._outdated: dict[str, None] = {}
         """Hosts whose VMs may not have the latest answers about CPUs."""
+        self._undrawn: dict[str, bool] = {}
+        """Hosts that `_latest` does not show as they were last seen."""
 
     def watch(self, host: WatchedHost) -> None:
         """Begin to look at a host, or take over what the config now says of it."""
@@ -127,9 +133,11 @@ class Observer:
     async def unwatch(self, name: str) -> None:
         """Stop looking at a host and forget it."""
         watch = self._watches.pop(name)
+        self._all_kinds = None
         self._recent.forget(name, self._windows(self.settings.recent_s))
         self._latest.forget(name, self._windows(0.0))
         self._outdated.pop(name, None)
+        self._undrawn.pop(name, None)
         self.compatibility.forget(name)
         self._whereabouts.lost(name)
         self._news()
@@ -196,8 +204,14 @@ class Observer:
         """The cluster as last seen."""
         return self._snapshot(self._recent)
 
-    def latest(self) -> Snapshot:
-        """The same, with demand over the last two looks only."""
+    async def latest(self) -> Snapshot:
+        """The same, with demand over the last two looks only. Asked for rarely, so it is drawn only then."""
+        windows = self._windows(0.0)
+        for place, host in enumerate(list(self._undrawn), start=1):
+            if self._undrawn.pop(host, False):
+                self._latest.take_in(_input(self._watches[host]), windows)
+            if place % DRAWN_AT_ONCE == 0:
+                await asyncio.sleep(0)
         return self._snapshot(self._latest)
 
     def snapshot_of(self, host: str) -> Snapshot:
@@ -250,9 +264,8 @@ class Observer:
     def _draw(self, watch: _Watch) -> None:
         """Have the pictures show what is known of a host now."""
         self._outdated.pop(watch.host.name, None)
-        seen = _input(watch)
-        self._recent.take_in(seen, self._windows(self.settings.recent_s))
-        self._latest.take_in(seen, self._windows(0.0))
+        self._undrawn[watch.host.name] = True
+        self._recent.take_in(_input(watch), self._windows(self.settings.recent_s))
 
     def _windows(self, recent_s: float) -> Windows:
         return Windows(now_s=self._clock.monotonic(), recent_s=recent_s, stale_after_s=self.settings.stale_after_s)
@@ -273,11 +286,16 @@ class Observer:
     def _domains(self) -> list[DomainObservation]:
         return [domain for watch in self._watches.values() if watch.observation for domain in watch.observation.domains]
 
-    def _kinds(self) -> dict[GuestCpu, DomainFacts]:
-        kinds: dict[GuestCpu, DomainFacts] = {}
-        for watch in self._watches.values():
-            kinds.update(watch.kinds)
-        return kinds
+    def _kinds(self) -> Mapping[GuestCpu, DomainFacts]:
+        if self._all_kinds is None:
+            self._all_kinds = {}
+            for watch in self._watches.values():
+                self._all_kinds.update(watch.kinds)
+        return self._all_kinds
+
+    def _now_of_kinds(self, watch: _Watch, kinds: Mapping[GuestCpu, DomainFacts]) -> None:
+        if kinds.keys() != watch.kinds.keys():
+            watch.kinds, self._all_kinds = kinds, None
 
     def _is_reachable(self, host: str) -> bool:
         return host in self._watches and bool(self._watches[host].reachable)
@@ -322,7 +340,7 @@ class Observer:
             self._refuse(watch, twins[0])
             return
         watch.observation = observation
-        watch.kinds = kinds_of(domain.facts for domain in observation.domains if not domain.incoming)
+        self._now_of_kinds(watch, kinds_of(domain.facts for domain in observation.domains if not domain.incoming))
         for twin in twins[1:]:
             self._refuse(twin, watch)
         self._demand.record(observation)
@@ -350,7 +368,8 @@ class Observer:
 
     def _refuse(self, watch: _Watch, original: _Watch) -> None:
         """Two addresses of one libvirtd are one host: counted twice, its room would be given away twice."""
-        watch.observation, watch.kinds = None, {}
+        watch.observation = None
+        self._now_of_kinds(watch, {})
         self._lost(watch, same_machine_as(original.host.name))
 
     def _lost(self, watch: _Watch, detail: str) -> None:

@@ -72,7 +72,7 @@ class View:
         only expected counts apart, and is left to the sweep: nobody waits for it yet.
         """
         now_s = self._clock.monotonic()
-        latest = self._laid_over(self._observer.latest())
+        latest = self._laid_over(await self._observer.latest())
         judged = {host.name for host in latest.hosts if host.state is not HostState.UNREACHABLE and not host.stale}
         contended, expected = await self._worker.run(lambda _: _short(latest, settings))
         moving = {name for name in judged if any(self._gate.slots(name))}
