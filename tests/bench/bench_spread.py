@@ -40,6 +40,8 @@ CLUSTERS = [
     (60, 1_200, 1, False, 6),
     (100, 2_000, 1, False, 2),
 ]
+RUNS = 3
+"""The fastest counts: a third of a second is easily doubled by others on the machine, hbal's many seconds are not."""
 SMALL_BUDGETS = [(30, 450, False, 9), (30, 450, True, 9), (60, 1_200, False, 24), (100, 2_000, False, 20)]
 SETTINGS = PlannerSettings(
     objective=Objective.SPREAD, weights={"cpu": 1.0, "memory": 1.0, "vcpus": 1.0}, time_limit_seconds=5.0
@@ -64,7 +66,8 @@ def test_beside_hbal(tmp_path: Path) -> None:
         path = tmp_path / "snapshot.json"
         path.write_text(dump_snapshot(snapshot), encoding="utf-8")
         weights = ("--weights", "cpu=1,memory=1,vcpus=1")
-        ran = timed("plan", "--snapshot", path, "--objective", "spread", *weights, "--max-moves", str(most), "--json")
+        command = ("plan", "--snapshot", path, "--objective", "spread", *weights, "--max-moves", str(most), "--json")
+        ran = min((timed(*command) for _ in range(RUNS)), key=lambda run: run.cpu_seconds)
         made = json.loads(ran.output)
         ours, target = made["score_after"], _score(theirs.after)
         fewest = _fewest_moves(snapshot, target, most)
