@@ -1,8 +1,10 @@
 """Daemons on the session's lab, ended before the lab is put in order again."""
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,13 @@ from scheduler.lab.lab import Lab
 from tests.lab.running_daemon import RunningDaemon
 
 StartDaemon = Callable[..., RunningDaemon]
+
+
+@pytest.fixture
+def lab_folder() -> Iterator[Path]:
+    """A folder for labs of the test's own, with a path short enough for their sockets'; `tmp_path` may be too long."""
+    with tempfile.TemporaryDirectory(prefix="lab-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.lab
 PINNED = '[[pins]]\nvm = "legacy-*"\nhosts = ["node1"]\n'
 
 
+@pytest.mark.alone
 def test_contention_is_relieved_by_itself(quick_lab: Lab, start_daemon: StartDaemon) -> None:
     run_guests(quick_lab, "node1", [GuestSpec("busy1"), GuestSpec("busy2")])
     quick_lab.inject_load("node1")  # its own share of the machine again: less than half a core

@@ -60,6 +60,7 @@ def kill_one_in_the_middle(scratch: Path) -> None:
         demo.wait()
 
 
+@pytest.mark.alone
 def test_the_demonstration_works_after_a_killed_one_and_leaves_nothing(short_tmp_path: Path) -> None:
     kill_one_in_the_middle(short_tmp_path)
     began = time.monotonic()

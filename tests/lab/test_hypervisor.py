@@ -123,6 +123,7 @@ async def test_hosts_are_what_they_report(clean_lab: Lab, watched: Watched):
     assert "avx2" in new - old
 
 
+@pytest.mark.alone
 async def test_counters_tell_load_and_contention(clean_lab: Lab, watched: Watched):
     uuid = await start(clean_lab, watched, "node2", GuestSpec("vm1", cpu_load=1.0))
     clean_lab.inject_load("node2", cpu_cores=0.5)
@@ -329,6 +330,7 @@ async def test_a_frozen_host_is_lost_in_15_s_and_delays_no_other(clean_lab: Lab,
     assert [domain.uuid for domain in (await watched.cluster.observe("node1")).domains] == [uuid]
 
 
+@pytest.mark.alone
 async def test_how_much_memory_a_guest_writes_is_told_of_its_pages(clean_lab: Lab, watched: Watched):
     busy = await start(clean_lab, watched, "node1", GuestSpec("vm1", dirty_mib_per_s=20), booted=True)
     idle = await start(clean_lab, watched, "node1", GuestSpec("vm2"), booted=True)

@@ -128,6 +128,7 @@ def test_a_guest_migrates_live_and_keeps_answering(clean_lab: Lab) -> None:
     assert clean_lab.answers_ping("traveller")
 
 
+@pytest.mark.alone
 def test_a_guest_that_wants_more_than_the_quota_waits_and_fills_its_host(clean_lab: Lab) -> None:
     start(clean_lab, "node1", GuestSpec("hungry"))
     quota_cores = clean_lab.spec.hosts[0].cpu_quota_cores
@@ -151,6 +152,7 @@ def test_a_guest_that_wants_more_than_the_quota_waits_and_fills_its_host(clean_l
     assert host_busy_after < 0.3
 
 
+@pytest.mark.alone
 def test_memory_of_guests_and_injected_load_show(clean_lab: Lab) -> None:
     def free_mib() -> int:
         with clean_lab.hosts["node2"].connect() as connection:
@@ -165,6 +167,7 @@ def test_memory_of_guests_and_injected_load_show(clean_lab: Lab) -> None:
     assert busy_share(clean_lab, "node2") > 0.95
 
 
+@pytest.mark.alone
 def test_a_guest_dirties_memory_at_the_rate_it_was_told(clean_lab: Lab) -> None:
     start(clean_lab, "node3", GuestSpec("scribbler", dirty_mib_per_s=16))
     time.sleep(2)
@@ -268,10 +271,10 @@ def traces(lab: Lab) -> list[str]:
     return left
 
 
-def test_two_labs_do_not_disturb_each_other_and_leave_no_trace(clean_lab: Lab, tmp_path: Path) -> None:
+def test_two_labs_do_not_disturb_each_other_and_leave_no_trace(clean_lab: Lab, lab_folder: Path) -> None:
     spec = LabSpec((HostSpec("solo", cpus=3, memory_mib=512),), network=clean_lab.spec.network)
     start(clean_lab, "node3", GuestSpec("neighbour"))
-    with Lab.create(tmp_path / "second", spec, owner=Owner.this_process()) as second:
+    with Lab.create(lab_folder / "second", spec, owner=Owner.this_process()) as second:
         start(second, "solo", GuestSpec("neighbour"))
         assert second.hosts["solo"].address == clean_lab.hosts["node1"].address
         assert traces(second)
@@ -283,7 +286,7 @@ def test_two_labs_do_not_disturb_each_other_and_leave_no_trace(clean_lab: Lab, t
     assert running_on(clean_lab, "neighbour") == ["node3"]
 
 
-def test_a_lab_whose_owner_was_killed_is_removed(tmp_path: Path) -> None:
+def test_a_lab_whose_owner_was_killed_is_removed(lab_folder: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from scheduler.lab.lab import Lab;"
         "from scheduler.lab.owner import Owner;"
@@ -292,14 +295,14 @@ def test_a_lab_whose_owner_was_killed_is_removed(tmp_path: Path) -> None:
         "print('up', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path / "orphan")],
+        [sys.executable, "-c", script, str(lab_folder / "orphan")],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     ) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == "up\n"
-        orphan = Lab.load(tmp_path / "orphan")
+        orphan = Lab.load(lab_folder / "orphan")
         assert orphan.id not in remove_leftovers()
         owner.kill()
     assert orphan.hosts["node1"].libvirtd_pid() is not None
@@ -307,18 +310,18 @@ def test_a_lab_whose_owner_was_killed_is_removed(tmp_path: Path) -> None:
     assert traces(orphan) == []
 
 
-def test_coming_up_again_replaces_a_killed_run(tmp_path: Path) -> None:
-    first = Lab.create(tmp_path / "again", default_spec(1))
+def test_coming_up_again_replaces_a_killed_run(lab_folder: Path) -> None:
+    first = Lab.create(lab_folder / "again", default_spec(1))
     first.up()
-    with Lab.create(tmp_path / "again", default_spec(1)) as second:
+    with Lab.create(lab_folder / "again", default_spec(1)) as second:
         assert second.id != first.id
         assert network.namespaces(first.id) == []
         assert second.hosts["node1"].libvirtd_pid() is not None
     assert traces(second) == []
 
 
-def test_a_failed_attempt_leaves_nothing(tmp_path: Path) -> None:
-    lab = Lab.create(tmp_path / "bad", LabSpec((HostSpec("node1", cpu_model="Pentium-17"),)))
+def test_a_failed_attempt_leaves_nothing(lab_folder: Path) -> None:
+    lab = Lab.create(lab_folder / "bad", LabSpec((HostSpec("node1", cpu_model="Pentium-17"),)))
     with pytest.raises(LabError, match="Pentium-17"):
         lab.up()
     assert traces(lab) == []
