@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ _MOUNTS = {
     "log": "/var/log/libvirt",
     "cache": "/var/cache/libvirt",
     "hosts": "/etc/hosts",
+    "passwd": "/etc/passwd",
+    "group": "/etc/group",
     reported.STAT: "/proc/stat",
     reported.MEMINFO: "/proc/meminfo",
     reported.SYSTEM_DEVICES: "/sys/devices/system",
@@ -66,7 +69,8 @@ listen_tls = 0
 listen_tcp = 1
 auth_tcp = "none"
 auth_unix_rw = "none"
-unix_sock_group = "root"
+unix_sock_group = "libvirt"
+unix_sock_rw_perms = "0770"
 keepalive_count = 60
 """
 
@@ -137,6 +141,8 @@ class LabHost:
         for name in _PRIVATE_FOLDERS:
             (self.folder / name).mkdir(parents=True)
         (self.folder / "hosts").write_text(etc_hosts)
+        for name in ("passwd", "group"):
+            shutil.copyfile(f"/etc/{name}", self.folder / name)
         (self.folder / "no-kvm").touch()
         (self.folder / "etc/libvirtd.conf").write_text(_LIBVIRTD_CONF.format(uuid=self.uuid))
         (self.folder / "etc/qemu.conf").write_text(_QEMU_CONF.format(migration_address=self.migration_address))
@@ -145,6 +151,13 @@ class LabHost:
         reported.create_files(self.folder, self.spec, first_cpu)
         network.attach_host(self.lab_id, self.name, [f"{self.address}/16", f"{self.migration_address}/16"])
         cgroup.create(self.lab_id, self.name)
+
+    def add_user(self, name: str, uid: int, gid: int) -> None:
+        """Make a user of another machine known here: libvirtd hangs up on whom it cannot name. At once in force."""
+        lines = {"passwd": f"{name}:x:{uid}:{gid}::/:/usr/sbin/nologin", "group": f"{name}:x:{gid}:"}
+        for record, line in lines.items():
+            with (self.folder / record).open("a") as file:
+                file.write(f"{line}\n")
 
     def start_libvirtd(self) -> None:
         """Start libvirtd; it finds the guests that are still running. Returns before it serves."""
