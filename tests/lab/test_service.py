@@ -18,7 +18,7 @@ from scheduler.lab.lab import Lab
 from tests.lab.machine import Machine
 from tests.lab.running_daemon import FAST, definitions, run_guests, running_on, until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("service")]
 
 ROOT = Path(__file__).parents[2]
 UNIT = "virt-scheduler.service"
