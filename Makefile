@@ -19,7 +19,7 @@ AS_ROOT := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo env PYTHONDONTWRITEBYTECOD
 .PHONY: help venv packages test check bench soak demo lab-up lab-down wheels install uninstall deb clean
 
 help: ## This list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(READY) ## A real cluster of three libvirt hosts on this machine, scheduled before your eyes. Takes itself down.
 	@scripts/packages lab
@@ -45,6 +45,9 @@ bench: $(READY) ## How fast decisions are.
 soak: $(READY) ## Migrations on a lab of its own while everything fails, SOAK_SECONDS=600 long; SOAK_SEED=n repeats one.
 	@scripts/packages build lab
 	@$(AS_ROOT) $(VENV)/bin/python -m tests.soak --seconds $(SOAK_SECONDS) $(if $(SOAK_SEED),--seed $(SOAK_SEED))
+
+bench-replay: $(READY) ## What it makes of load over hours, beside what others do. Takes five minutes.
+	@$(VENV)/bin/python -m tests.bench.bench_replay
 
 lab-up: $(READY) ## The lab's cluster, to try things on; prints the path of its config.
 	@scripts/packages lab

@@ -2,11 +2,12 @@
 
 import sys
 import time
+import tomllib
 from concurrent.futures import ProcessPoolExecutor
 
 import structlog
 
-from scheduler.config.loading import parse
+from scheduler.config.models import Config
 from scheduler.simulation import hbal
 from scheduler.simulation.follower import Follower
 from scheduler.simulation.loop import run
@@ -36,7 +37,7 @@ def one(name: str, policy: str, settings: str = "", seed: int = 1) -> tuple[Figu
     """A trace by one policy, and the CPU seconds that took. `settings` is TOML of our daemon's config."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     snapshot, table = trace(name, seed=seed)
-    config = config_for(snapshot, parse(settings, "settings"))
+    config = config_for(snapshot, Config.model_validate(tomllib.loads(settings)))
     steering = OwnDaemon(config) if policy == OWN else Follower(POLICIES[policy]())
     began = time.process_time()
     found = run(replay(Scene(snapshot, config.to_planner_settings(), seed=seed), table, steering)).figures

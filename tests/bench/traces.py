@@ -100,7 +100,7 @@ TRACES: Final[dict[str, tuple[Callable[[], Snapshot], Callable[[Random], Demand]
 
 
 def bitbrains() -> tuple[Snapshot, LoadTable]:
-    """50 recorded VMs over a day, dealt out by size to four hosts of 16 cores and 256 GiB."""
+    """50 recorded VMs over the first six hours of a day, dealt out by size to four hosts of 16 cores and 256 GiB."""
     with gzip.open(Path(__file__).parent / "data" / "bitbrains_day.csv.gz", "rt") as file:
         rows = list(csv.DictReader(file))
     hosts = tuple(Host(name=f"host{n}", cpus=16, memory_mib=262144, reserved_memory_mib=4096) for n in range(4))
@@ -110,7 +110,11 @@ def bitbrains() -> tuple[Snapshot, LoadTable]:
         Vm(name=name, uuid=name, vcpus=sizes[name][0], memory_mib=sizes[name][1], host=hosts[n % 4].name)
         for n, name in enumerate(by_size)
     )
-    wanted = ((float(row["time_s"]), (row["vm"], float(row["cpu_demand_cores"]), None, None)) for row in rows)
+    wanted = (
+        (float(row["time_s"]), (row["vm"], float(row["cpu_demand_cores"]), None, None))
+        for row in rows
+        if float(row["time_s"]) < HOURS * 3600
+    )
     return Snapshot(taken_at=TAKEN_AT, hosts=hosts, vms=vms), table_of(wanted)
 
 
