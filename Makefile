@@ -16,7 +16,7 @@ WHEELS := .build/wheels
 AS_ROOT := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo env PYTHONDONTWRITEBYTECODE=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv packages test check bench bench-replay soak demo lab-up lab-down wheels install uninstall deb clean
+.PHONY: help venv packages test check bench bench-replay soak picture demo lab-up lab-down wheels install uninstall deb clean
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

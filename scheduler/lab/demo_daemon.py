@@ -93,10 +93,15 @@ class DemoDaemon:
 
     def metrics(self) -> str:
         """What Prometheus would scrape."""
-        listen = tomllib.loads(self._config.read_text())["metrics"]["listen"]
-        with urllib.request.urlopen(f"http://{listen}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{self.metrics_address}/metrics", timeout=10) as answer:
             text: str = answer.read().decode()
         return text
+
+    @property
+    def metrics_address(self) -> str:
+        """Where Prometheus finds it, ADDRESS:PORT."""
+        listen: str = tomllib.loads(self._config.read_text())["metrics"]["listen"]
+        return listen
 
     def _stop(self) -> None:
         if self._process is None:
