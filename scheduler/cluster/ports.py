@@ -44,6 +44,14 @@ class PeerError(RefusedError):
     """One host's hypervisor cannot reach another's, or is not let in."""
 
 
+class MemoryPortError(RefusedError):
+    """Packets do not get from one host to where another takes in the memory of a migration."""
+
+
+class UnsafeError(RefusedError):
+    """The hypervisor holds a migration to be unsafe for the VM's disks."""
+
+
 class DefinitionError(ValueError):
     """A domain XML that cannot be used; the text names the place and what is wrong."""
 
@@ -56,6 +64,8 @@ class HostAddress:
     uri: str
     peer_uri: str
     migration_address: str | None = None
+    migration_port: int = 49152
+    """The first of the ports on which its QEMU takes in migrations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +189,8 @@ class HypervisorCluster(Protocol):
     async def probe_migration(self, uuid: str, source: str, destination: str) -> None:
         """Have `source` really connect to `destination` as for a migration, and check what it can; nothing is moved.
 
-        Raises PeerError when it cannot connect, RefusedError when something else stands against the migration.
+        Raises PeerError when it cannot connect, MemoryPortError when it could not send the memory, UnsafeError and
+        RefusedError when something else stands against the migration.
         """
 
     async def job(self, host: str, uuid: str) -> Job | None:

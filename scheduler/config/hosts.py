@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ..cluster.ports import HostAddress
 from ..operations.settings import Mode
-from .quantities import SizeMib
+from .quantities import Count, SizeMib
 from .section import HostName, OptionalUri, Section, Uri
 
 
@@ -23,6 +23,8 @@ class HostSection(Section):
     """How the other hosts' libvirt reaches it; `uri` when it is not given."""
     migration_address: str = ""
     """Its address in the migration network; libvirt chooses when it is not given."""
+    migration_port: Annotated[Count, Field(ge=1, le=65535)] = 49152
+    """The first of the ports on which its QEMU takes in memory: `migration_port_min` of its qemu.conf."""
     reserved_memory_mib: SizeMib = 1024
     """Memory kept for the host itself; VMs never get it."""
     labels: dict[str, str] = Field(default_factory=dict)
@@ -37,6 +39,7 @@ class HostSection(Section):
             uri=self.uri,
             peer_uri=self.peer_uri or self.uri,
             migration_address=self.migration_address or None,
+            migration_port=self.migration_port,
         )
 
 

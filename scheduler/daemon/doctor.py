@@ -16,7 +16,7 @@ from ..cluster.assemble import HostInput, Windows, assemble
 from ..cluster.demand import DemandBook
 from ..cluster.model import Snapshot, VmState
 from ..cluster.observation import HostObservation
-from ..cluster.ports import HostAddress, HypervisorCluster, HypervisorError, PeerError
+from ..cluster.ports import HostAddress, HypervisorCluster, HypervisorError, MemoryPortError, PeerError
 from ..cluster.rules import Rules
 from ..cluster.versions import older
 from ..planner.soundness import soundness
@@ -231,9 +231,9 @@ async def _memory_port(address: HostAddress) -> Finding:
     if host is None:
         text = "neither migration_address nor peer_uri tells where memory is sent"
         return Finding(check="memory_port", host=address.name, result=Result.UNKNOWN, text=text)
-    where = f"{host}:{reach.MEMORY_PORT}"
+    where = f"{host}:{address.migration_port}"
     try:
-        await reach.knock(host, reach.MEMORY_PORT)
+        await reach.knock(host, address.migration_port)
     except OSError as error:
         text = f"{where} is not reached from this machine ({_told(error)}); other hosts may"
         return Finding(check="memory_port", host=address.name, result=Result.UNKNOWN, text=text)
@@ -271,6 +271,8 @@ async def _way(
             await cluster.probe_migration(uuid, source.name, destination.name)
         except PeerError as error:
             result, text = Result.FAILED, f"{destination.peer_uri}: {error.text}"
+        except MemoryPortError as error:
+            result, text = Result.FAILED, f"memory cannot be sent there: {error.text}"
         except HypervisorError as error:
             text = f"could not be tried: {error.text}"
             continue

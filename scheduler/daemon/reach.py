@@ -10,8 +10,6 @@ from urllib.parse import urlsplit
 
 TLS_PORT = 16514
 """libvirt's own."""
-MEMORY_PORT = 49152
-"""The first that QEMU uses for incoming migrations; nothing listens there between migrations."""
 PATIENCE_SECONDS = 3.0
 
 

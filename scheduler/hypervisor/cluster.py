@@ -12,10 +12,12 @@ from ..cluster.ports import (
     HostAddress,
     HypervisorError,
     Job,
+    MemoryPortError,
     MigrationOptions,
     NoHostError,
     PeerError,
     RefusedError,
+    UnreachableError,
 )
 from . import dirty_rate, migration, peer
 from .acting import act
@@ -154,6 +156,23 @@ class LibvirtCluster:
                 await act(address, lambda connection: peer.probe(connection, source, uuid, target))
         except TimeoutError:
             raise PeerError(source, f"no answer from {target.peer_uri} within {PROBE_TIMEOUT_S:.0f} s") from None
+        # Without an address of its own libvirt chooses where memory is sent, and does not tell beforehand.
+        if target.migration_address is None or await self._receives(destination):
+            return
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await act(address, lambda connection: peer.knock(connection, source, uuid, target))
+        except TimeoutError:
+            text = f"no answer from {peer.memory_port(target)} within {PROBE_TIMEOUT_S:.0f} s"
+            raise MemoryPortError(source, text) from None
+
+    async def _receives(self, host: str) -> bool:
+        """Whether a migration comes in there now, or that cannot be known."""
+        try:
+            look = await self.observe(host)
+        except UnreachableError:
+            return True
+        return any(domain.incoming for domain in look.domains)
 
     async def job(self, host: str, uuid: str) -> Job | None:
         """The domain's running migration; None when it has none."""

@@ -1,6 +1,6 @@
 """libvirt's errors, told as those of the port."""
 
-from ..cluster.ports import BusyError, HypervisorError, NotFoundError, RefusedError, UnreachableError
+from ..cluster.ports import BusyError, HypervisorError, NotFoundError, RefusedError, UnreachableError, UnsafeError
 from .binding import Connection, LibvirtError, libvirt
 
 _BROKEN_CODES = {
@@ -27,6 +27,12 @@ def domain_of(error: Exception) -> int:
     return -1 if domain is None else int(domain)
 
 
+def errno_of(error: Exception) -> int:
+    """The `errno` behind a LibvirtError of a system call: its text is in the language of that host's libvirtd."""
+    number = error.get_int1()  # type: ignore[attr-defined]
+    return -1 if number is None else int(number)
+
+
 def connection_broken(code: int, domain: int) -> bool:
     """Whether an error of this code and domain speaks of the connection, not of what was asked."""
     return code in _BROKEN_CODES and domain in PEER_DOMAINS
@@ -41,6 +47,8 @@ def port_error(host: str, code: int, domain: int, text: str) -> HypervisorError:
         return UnreachableError(host, text)
     if code in _BUSY_CODES:
         return BusyError(host, text)
+    if code == libvirt.VIR_ERR_MIGRATE_UNSAFE:
+        return UnsafeError(host, text)
     return RefusedError(host, text)
 
 

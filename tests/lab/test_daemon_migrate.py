@@ -13,6 +13,7 @@ from tests.lab.running_daemon import (
     SLOW_MIGRATION,
     Answer,
     RunningDaemon,
+    console_in,
     define,
     definitions,
     ended,
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.lab
 
 APART = '[[anti_affinity]]\nvms = ["web*"]\n'
 UNIT = "<memballoon"
+WAYS = ("peer", "node1")
 
 
 def seen(daemon: RunningDaemon, *names: str) -> None:
@@ -197,15 +199,44 @@ def finished(daemon: RunningDaemon, vm: str, seconds: float = 60) -> Answer:
 
 def test_a_migration_that_fails_for_real_leaves_the_vm_running(quick_lab: Lab, start_daemon: StartDaemon) -> None:
     daemon = start_daemon()
-    run_guests(quick_lab, "node1", [GuestSpec("vm1")])
+    folders = [quick_lab.hosts[host].folder / "log" / "vm1" for host in ("node1", "node2")]
+    folders[0].mkdir()
+    run_guests(quick_lab, "node1", [GuestSpec("vm1")], console_in("vm1"))
     seen(daemon, "vm1")
-    quick_lab.fail_migrations("node2")
     failed = daemon.run("migrate", "vm1", "--to", "node2")
     assert failed.exit_code == 1
-    assert "unable to connect" in failed.out
+    assert "vm1.console" in failed.out
+    record = daemon.migration_of("vm1", state="failed")
+    assert record is not None
+    assert record["started_at"] is not None
     assert definitions(quick_lab, "vm1") == running_on(quick_lab, "vm1") == ["node1"]
-    quick_lab.allow_migrations("node2")
+    folders[1].mkdir()
     assert daemon.run("migrate", "vm1", "--to", "node2").exit_code == 0
+
+
+def test_a_way_on_which_memory_cannot_go_is_found_before_the_attempt(clean_lab: Lab, start_daemon: StartDaemon) -> None:
+    daemon = start_daemon()
+    for name in ("vm1", "to-try-with"):
+        define(clean_lab, "node1", GuestSpec(name))
+    start(clean_lab, "node1", "vm1", paused=True)
+    seen(daemon, "vm1")
+    open_way = daemon.run("migrate", "--dry-run", "vm1", "--to", "node2")
+    assert open_way.exit_code == 0, open_way
+    clean_lab.fail_migrations("node2")
+    tried = daemon.run("migrate", "--dry-run", "vm1", "--to", "node2")
+    assert tried.exit_code == 3
+    port = f"{clean_lab.hosts['node2'].migration_address}:49152"
+    assert f"node1 cannot send memory to node2: unable to connect to server at '{port}'" in tried.out
+    assert "open TCP ports 49152 to 49215" in tried.out
+    assert daemon.run("migrate", "vm1", "--to", "node2").exit_code == 1
+    record = daemon.migration_of("vm1", state="failed")
+    assert record is not None
+    assert record["started_at"] is None
+    assert running_on(clean_lab, "vm1") == []
+    examined = daemon.run("check", "--connect", "--json")
+    ways = {one["destination"]: one for one in examined.json["findings"] if (one["check"], one["host"]) == WAYS}
+    assert (ways["node2"]["result"], ways["node3"]["result"]) == ("failed", "ok")
+    assert ways["node2"]["text"].startswith("memory cannot be sent there: ")
 
 
 @pytest.mark.parametrize("lost", ["node1", "node2"])

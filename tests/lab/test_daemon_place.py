@@ -9,6 +9,7 @@ from scheduler.lab.lab import Lab
 from tests.lab.conftest import StartDaemon
 from tests.lab.running_daemon import (
     FAST,
+    console_in,
     define,
     definitions,
     ended,
@@ -22,11 +23,6 @@ pytestmark = pytest.mark.lab
 ASKS = "<placement xmlns='urn:virt-scheduler:1' autostart='yes'/>"
 PINNED = '[[pins]]\nvm = "legacy-*"\nhosts = ["node1"]\n'
 APART = '[[anti_affinity]]\nvms = ["web*"]\n'
-
-
-def console_in(folder: str):
-    """A guest with its console in a folder of the host; where there is no such folder, the start fails for real."""
-    return lambda xml: xml.replace('<source path="/var/log/libvirt/', f'<source path="/var/log/libvirt/{folder}/')
 
 
 def test_new_vms_are_placed_on_the_best_host_and_told_why(quick_lab: Lab, start_daemon: StartDaemon) -> None:

@@ -11,7 +11,15 @@ import pytest
 
 from scheduler.cluster.model import VmState
 from scheduler.cluster.observation import EventKind
-from scheduler.cluster.ports import HostAddress, MigrationOptions, PeerError, RefusedError, UnreachableError
+from scheduler.cluster.ports import (
+    HostAddress,
+    MemoryPortError,
+    MigrationOptions,
+    PeerError,
+    RefusedError,
+    UnreachableError,
+    UnsafeError,
+)
 from scheduler.lab.guest import HOST_MODEL, GuestSpec
 from scheduler.lab.lab import Lab
 from tests.unit.hypervisor.watched import Watched
@@ -248,15 +256,23 @@ async def test_a_probe_really_connects_and_leaves_no_trace(clean_lab: Lab, watch
     before = await cluster.domain("node1", uuid)
     seen = len(watched.seen)
     await cluster.probe_migration(uuid, "node1", "node2")
-    with pytest.raises(RefusedError, match="unsafe") as refused:
+    with pytest.raises(UnsafeError, match="without shared storage"):
         await cluster.probe_migration(local, "node1", "node2")
-    assert not isinstance(refused.value, PeerError)
     after = await cluster.domain("node1", uuid)
     assert before is not None
     assert after is not None
     assert (after.state, after.domain_id, await cluster.job("node1", uuid)) == (VmState.RUNNING, before.domain_id, None)
     assert await cluster.domain("node2", uuid) is None
     assert len(watched.seen) == seen
+
+    clean_lab.fail_migrations("node3")
+    with pytest.raises(MemoryPortError, match=r"node1: .*:49152"):
+        await cluster.probe_migration(uuid, "node1", "node3")
+    target = clean_lab.hosts["node3"]
+    # Its root has no certificate to show.
+    await cluster.connect(HostAddress(name="tls", uri=target.uri, peer_uri=f"qemu+tls://{target.address}/system"))
+    with pytest.raises(PeerError, match="certificate"):
+        await cluster.probe_migration(uuid, "node1", "tls")
 
     clean_lab.hosts["node2"].stop_libvirtd()
     await watched.expect(EventKind.DISCONNECTED, 2, host="node2")

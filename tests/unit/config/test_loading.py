@@ -49,7 +49,7 @@ def problems(text: str) -> list[str]:
          "hosts[0].reserved_memory: 2 is no size: write 512MiB or 2GiB (units MiB, GiB, TiB, MB, GB, TB)"),
         ('[[hosts]]\nname = "a"\nuri = "qemu:///system"\nury = 2',
          ("hosts[0].ury: unknown key (did you mean `uri`?); "
-         "allowed: name, uri, peer_uri, migration_address, reserved_memory, labels, mode")),
+         "allowed: name, uri, peer_uri, migration_address, migration_port, reserved_memory, labels, mode")),
         ("[limits]\ncooldown_seconds = 3", ("limits.cooldown_seconds: unknown key (did you mean `cooldown`?); "
          "allowed: max_inbound, max_outbound, max_moved_per_hour, min_moves_per_hour, cooldown, max_cooldown, "
          "reverse_ban, manual_move_hold, warm_up, failure_backoff")),

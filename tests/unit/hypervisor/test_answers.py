@@ -12,6 +12,7 @@ from scheduler.cluster.ports import (
     NotFoundError,
     RefusedError,
     UnreachableError,
+    UnsafeError,
 )
 from scheduler.hypervisor import cpu, migration, statistics
 from scheduler.hypervisor.errors import port_error
@@ -34,6 +35,7 @@ CPU = "<cpu mode='custom' match='exact'><model>Haswell</model></cpu>"
         ("VIR_ERR_OPERATION_TIMEOUT", "VIR_FROM_QEMU", BusyError),
         ("VIR_ERR_RESOURCE_BUSY", "VIR_FROM_QEMU", BusyError),
         ("VIR_ERR_OPERATION_INVALID", "VIR_FROM_QEMU", RefusedError),
+        ("VIR_ERR_MIGRATE_UNSAFE", "VIR_FROM_QEMU", UnsafeError),
         ("VIR_ERR_CONFIG_UNSUPPORTED", "VIR_FROM_QEMU", RefusedError),
     ],
 )

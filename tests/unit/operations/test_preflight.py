@@ -4,7 +4,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from scheduler.cluster.ports import BusyError, HypervisorError, PeerError, RefusedError, UnreachableError
+from scheduler.cluster.ports import (
+    BusyError,
+    HypervisorError,
+    MemoryPortError,
+    PeerError,
+    RefusedError,
+    UnreachableError,
+    UnsafeError,
+)
 from scheduler.operations.preflight import preflight
 
 
@@ -24,11 +32,13 @@ class Answering:
     [
         (None, []),
         (PeerError("a", "refused"), [("peer_unreachable", "a cannot reach the libvirt of b: refused")]),
-        (RefusedError("a", "unsafe"), [("source_refuses", "the libvirt of a refuses: unsafe")]),
+        (MemoryPortError("a", "no"), [("memory_port_blocked", "a cannot send memory to b: no")]),
+        (UnsafeError("a", "cache"), [("unsafe_disk", "the libvirt of a refuses: cache")]),
+        (RefusedError("a", "no"), [("source_refuses", "the libvirt of a refuses: no")]),
         (BusyError("a", "another job"), [("not_checked", "could not be checked: a: another job")]),
         (UnreachableError("a", "gone"), [("not_checked", "could not be checked: a: gone")]),
     ],
-    ids=["nothing", "peer", "source", "busy", "unreachable"],
+    ids=["nothing", "peer", "port", "unsafe", "source", "busy", "unreachable"],
 )
 async def test_each_answer_has_its_reason(failure: HypervisorError | None, told: list[tuple[str, str]]):
     reasons = await preflight(Answering(failure), "u", "a", "b")  # type: ignore[arg-type]
