@@ -61,7 +61,7 @@ wheels: $(WHEELS)/.ready ## Only all that will be installed, as wheels: the one 
 install: $(WHEELS)/.ready ## Venv, unit, user, config, manual, completions below DESTDIR and PREFIX (/usr/local).
 	@DESTDIR='$(DESTDIR)' scripts/install $(PREFIX) $(BUILDER) $(WHEELS)
 
-uninstall: ## Takes them away again; config, state and user stay.
+uninstall: ## Takes them away again; state, user and a config that was edited stay.
 	@DESTDIR='$(DESTDIR)' scripts/install $(PREFIX) --remove
 
 deb: $(WHEELS)/.ready ## A Debian package of it in .build/deb.

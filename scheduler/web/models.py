@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from ..cluster.model import Vm
 from ..cluster.reason import Reason
@@ -18,6 +18,7 @@ from .control import HostStatus
 RecordId = Annotated[int, Field(ge=1, le=2**63 - 1)]
 """The number of a migration or recommendation; SQLite holds no larger one."""
 Name = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+DomainXml = Annotated[str, Field(min_length=1, json_schema_extra={"format": "libvirt-domain-xml"})]
 
 
 class Query(BaseModel):
@@ -55,6 +56,15 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    @classmethod
+    def may_be_absent(cls) -> bool:
+        """Whether a call may leave the body out: then it is taken for `{}`."""
+        try:
+            cls.model_validate_json("{}")
+        except ValidationError:
+            return False
+        return True
+
     def told(self) -> dict[str, object]:
         """What of it the journal keeps: all that was given, but no secrets."""
         return self.model_dump(mode="json", exclude_unset=True)
@@ -78,7 +88,7 @@ class PlacementRequest(Body):
         }
     )
 
-    definitions: list[Annotated[str, StringConstraints(min_length=1)]] | None = Field(default=None, min_length=1)
+    definitions: list[DomainXml] | None = Field(default=None, min_length=1)
     vms: list[Name] | None = Field(default=None, min_length=1)
     host: Name | None = None
     dry_run: bool = False
@@ -98,7 +108,7 @@ class PlacementRequest(Body):
 class MigrationRequest(Body):
     """Migrate VMs, by name, UUID or glob; without `to` the system chooses."""
 
-    vms: list[Name] = Field(min_length=1)
+    vms: list[Name] = Field(min_length=1, examples=[["web1"]])
     to: Name | None = None
     dry_run: bool = False
 

@@ -9,11 +9,36 @@ from pydantic import TypeAdapter
 
 from .. import __version__
 from ..cluster import refusing  # noqa: F401 - makes the kinds of a snapshot strict, which their schemas show
+from .control import Notice
 from .models import FailureAnswer
 from .routing import Route
 
 _REF = "#/components/schemas/{model}"
 Schema = dict[str, Any]
+
+_ABOUT = """Places, live-migrates and rebalances VMs across libvirt hosts, and says why.
+
+On the unix socket nothing is to be sent to say who asks: the kernel tells (SO_PEERCRED, SO_PEERGROUPS), and
+`[api.roles]` gives users and groups their roles. Over TLS every call needs a bearer token or a client certificate.
+What role an operation needs is in its `x-role`."""
+_SECURITY_SCHEMES: Schema = {
+    "token": {"type": "http", "scheme": "bearer", "description": "Over TLS: a token of [[api.tokens]]."},
+    "certificate": {"type": "mutualTLS", "description": "Over TLS: a client certificate of [[api.certificates]]."},
+}
+_FAILURES: dict[str, tuple[str, Schema]] = {
+    "401": (
+        "Neither a token nor a certificate that is known here",
+        {"WWW-Authenticate": {"schema": {"type": "string"}}},
+    ),
+    "403": ("The caller's role does not reach", {}),
+    "429": ("Too often; Retry-After says when again", {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}}),
+    "default": ("Not done, and why", {}),
+}
+"""Of every operation: what it means, and its headers."""
+_FAILURES_OF_BODIES: dict[str, tuple[str, Schema]] = {
+    "408": ("The body did not come in time", {}),
+    "413": ("The body is too large; the message names the limit", {}),
+}
 
 
 def document(routes: Iterable[Route]) -> Schema:
@@ -28,17 +53,18 @@ def document(routes: Iterable[Route]) -> Schema:
         "info": {
             "title": "virt-scheduler",
             "version": __version__,
-            "description": "Places, live-migrates and rebalances VMs across libvirt hosts, and says why.",
+            "description": _ABOUT,
         },
+        "security": [{name: []} for name in _SECURITY_SCHEMES],
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": components, "securitySchemes": _SECURITY_SCHEMES},
     }
 
 
 def _schemas(routes: tuple[Route, ...]) -> tuple[dict[type, Schema], Schema]:
     """A schema for each type that is read or answered, and the components that they share."""
     read = {route.body for route in routes if route.body is not None}
-    answered = {FailureAnswer} | {route.answer for route in routes if route.answer is not web.StreamResponse}
+    answered = {FailureAnswer, Notice} | {route.answer for route in routes if route.answer is not web.StreamResponse}
     schemas, shared = TypeAdapter.json_schemas(
         [
             *((model, "validation", TypeAdapter(model)) for model in sorted(read, key=str)),
@@ -65,21 +91,39 @@ def _operation(route: Route, schemas: dict[type, Schema]) -> Schema:
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_headers(route)],
         "responses": {
             str(route.status): {"description": "Done", "content": _content(route, schemas)},
-            "default": {
-                "description": "Not done, and why",
-                "content": {"application/json": {"schema": schemas[FailureAnswer]}},
-            },
+            **_failures(route, schemas[FailureAnswer]),
         },
     }
     if route.body is not None:
-        operation["requestBody"] = {"content": {"application/json": {"schema": schemas[route.body]}}}
+        operation["requestBody"] = {
+            "required": not route.body.may_be_absent(),
+            "content": {"application/json": {"schema": schemas[route.body]}},
+        }
     return operation
+
+
+def _failures(route: Route, schema: Schema) -> Schema:
+    known = _FAILURES if route.body is None else _FAILURES_OF_BODIES | _FAILURES
+    return {
+        status: {"description": what, "headers": headers, "content": {"application/json": {"schema": schema}}}
+        for status, (what, headers) in known.items()
+    }
 
 
 def _content(route: Route, schemas: dict[type, Schema]) -> Schema:
     if route.answer is web.StreamResponse:
-        return {"text/event-stream": {"schema": {"type": "string"}}}
+        return {"text/event-stream": {"schema": _event(schemas[Notice])}}
     return {"application/json": {"schema": schemas[route.answer]}}
+
+
+def _event(notice: Schema) -> Schema:
+    """One server-sent event."""
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": notice}
+    return {
+        "type": "object",
+        "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": data},
+        "required": ["id", "event", "data"],
+    }
 
 
 def _path_parameters(route: Route) -> list[Schema]:

@@ -24,6 +24,15 @@ ROOT = Path(__file__).parents[2]
 UNIT = "virt-scheduler.service"
 CONFIG = "/etc/virt-scheduler/config.toml"
 HANG = "/usr/lib/virt-scheduler/lib/python{}.{}/site-packages/hang.pth".format(*sys.version_info)
+NEXT = """
+cd /root
+dpkg-deb --raw-extract "$1" next
+sed -i 's/^Version: .*/&+next/' next/DEBIAN/control
+echo '# New in the next version.' >> next/etc/virt-scheduler/config.toml
+dpkg-deb --root-owner-group -Znone --build next next.deb
+rm -r next
+"""
+"""Makes the next version's package of this one's."""
 DROP_IN = f"/run/systemd/system/{UNIT}.d/lab.conf"
 
 
@@ -82,6 +91,7 @@ def machine(lab: Lab, package: str, tmp_path_factory: pytest.TempPathFactory) ->
     """A machine that sees the sockets of the lab's hosts, and where nothing is installed yet."""
     binds = {host.socket.parent: f"/run/{host.name}" for host in lab.hosts.values()}
     binds[(ROOT / package).parent] = "/run/packages"
+    binds[ROOT] = "/run/checkout"
     booted = Machine(tmp_path_factory.mktemp("machine") / "scratch", binds)
     yield booted
     booted.close()
@@ -252,6 +262,25 @@ def waited_seconds(service: Service) -> float:
     return (began - ended) / 1e6
 
 
+def test_an_upgrade_keeps_the_config_the_history_and_a_service_that_was_disabled(
+    service: Service, package: str
+) -> None:
+    run = service.machine.run
+    config = run("cat", CONFIG).stdout
+    decided = len(service.ask("decisions")["decisions"])
+    service.systemctl("disable")
+    run("sh", "-ec", NEXT, "sh", f"/run/packages/{Path(package).name}")
+    # As unattended-upgrades does where both the person and the package have changed a file.
+    run("dpkg", "--force-unsafe-io", "--force-confdef", "--force-confold", "--install", "/root/next.deb")
+    run("rm", "/root/next.deb")
+    assert run("dpkg-query", "--show", "--showformat=${Version}", "virt-scheduler").stdout.endswith("+next")
+    assert run("cat", CONFIG).stdout == config
+    assert run("ls", "/etc/virt-scheduler").stdout.split() == ["config.toml", "config.toml.dpkg-dist"]
+    assert service.property("UnitFileState") == "disabled"
+    assert service.property("ActiveState") == "active"
+    assert len(service.ask("decisions")["decisions"]) >= decided
+
+
 def test_a_purge_leaves_nothing(service: Service, bare: set[str]) -> None:
     run: Callable[..., Any] = service.machine.run
     run("dpkg", "--remove", "--force-unsafe-io", "virt-scheduler")
@@ -262,3 +291,19 @@ def test_a_purge_leaves_nothing(service: Service, bare: set[str]) -> None:
     assert run("getent", "passwd", "virt-scheduler", fine=False).returncode != 0
     assert run("getent", "group", "virt-scheduler", fine=False).returncode != 0
     assert run("find", "/run/virt-scheduler", fine=False).returncode != 0
+
+
+def test_what_make_installs_runs_and_is_taken_away_by_uninstall(installed: Service, bare: set[str]) -> None:
+    """After the package is gone."""
+    run: Callable[..., Any] = installed.machine.run
+    make = ("make", "--silent", "--directory=/run/checkout", "--assume-old=.build/wheels/.ready")
+    run(*make, "install")
+    assert run("virt-scheduler", "--version").stdout.startswith("virt-scheduler, version ")
+    assert "/usr/bin/virt-scheduler" not in run("systemctl", "cat", UNIT).stdout
+    installed.configure(mode="observe")
+    run("systemctl", "enable", "--now", UNIT)
+    assert installed.ask("status")["mode"] == "observe"
+    run(*make, "uninstall")
+    assert run("systemctl", "is-active", UNIT, fine=False).stdout.strip() == "inactive"
+    left = {path for path in files(installed.machine) - bare if "virt-scheduler" in path}
+    assert {path for path in left if not path.startswith("/var/lib/")} == {"/etc/virt-scheduler", CONFIG}

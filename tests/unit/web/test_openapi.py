@@ -70,6 +70,20 @@ def test_operations_are_whole() -> None:
         assert {p["name"] for p in operation["parameters"] if p["in"] == "path"} == set(re.findall(r"{(\w+)}", path))
         assert "default" in operation["responses"]
         assert any(status.startswith("2") for status in operation["responses"])
+        assert {"401", "403", "429"} <= operation["responses"].keys()
+        assert ("requestBody" in operation) == ("413" in operation["responses"])
+
+
+def test_a_body_is_required_where_it_cannot_be_left_out() -> None:
+    required = {path: op["requestBody"]["required"] for _, path, op in operations() if "requestBody" in op}
+    assert required == {"/v1/hosts/{name}/drain": False, "/v1/placements": True, "/v1/migrations": True}
+
+
+def test_who_may_ask_is_described() -> None:
+    schemes = DOCUMENT["components"]["securitySchemes"]
+    assert {name: scheme["type"] for name, scheme in schemes.items()} == {"token": "http", "certificate": "mutualTLS"}
+    assert DOCUMENT["security"] == [{"token": []}, {"certificate": []}]
+    assert "SO_PEERCRED" in DOCUMENT["info"]["description"]
 
 
 def test_every_reference_leads_somewhere() -> None:
