@@ -4,6 +4,7 @@ A guest's own affairs are known here; everything else counts as reaching into th
 not let through by mistake.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -252,10 +253,10 @@ def _unknown(element: ET.Element) -> str:
 
 def _children(element: ET.Element, place: str) -> Iterator[tuple[str, ET.Element]]:
     """The elements in one, each with its place; numbered, from 1, where there are several of a name."""
-    tags = [child.tag for child in element]
+    tags = Counter(child.tag for child in element)
     seen: dict[str, int] = {}
     for child in element:
         seen[child.tag] = seen.get(child.tag, 0) + 1
-        number = f"[{seen[child.tag]}]" if tags.count(child.tag) > 1 else ""
+        number = f"[{seen[child.tag]}]" if tags[child.tag] > 1 else ""
         name = child.tag.rpartition("}")[2]
         yield (f"{place}/{name}{number}" if place else f"{name}{number}"), child

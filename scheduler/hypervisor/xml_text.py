@@ -6,6 +6,8 @@ from xml.etree import ElementTree as ET
 from ..cluster.ports import DefinitionError
 
 MAX_CHARACTERS = 1024 * 1024
+MAX_DEPTH = 256
+"""Elements within elements; libvirt's own parser takes no more."""
 _ENCODING = re.compile(r"""\s*<\?xml\s[^>]*?encoding\s*=\s*["']([^"']*)""")
 
 _KIB_PER_UNIT = {
@@ -45,7 +47,16 @@ def parse(xml: str, root_tag: str) -> ET.Element:
         raise DefinitionError(f"not well-formed XML: {error}") from None
     if root.tag != root_tag:
         raise DefinitionError(f"the root element is <{root.tag}>, not <{root_tag}>")
+    if _is_deeper(root, MAX_DEPTH):
+        raise DefinitionError(f"the XML is nested more than {MAX_DEPTH} deep")
     return root
+
+
+def _is_deeper(root: ET.Element, depth: int) -> bool:
+    level = [root]
+    for _ in range(depth):
+        level = [child for element in level for child in element]
+    return bool(level)
 
 
 def text_at(element: ET.Element, path: str) -> str | None:

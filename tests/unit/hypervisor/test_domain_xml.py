@@ -239,9 +239,11 @@ def test_a_definition_that_cannot_be_used_is_refused_with_the_place(xml, place):
         read_definition(xml, SHARED)
 
 
-def test_depth_does_no_harm():
-    deep = domain(rest="<a>" * 100_000 + "</a>" * 100_000)
-    assert read_definition(deep, SHARED).name == "vm"
+def test_depth_is_bounded_and_does_no_harm():
+    assert read_definition(domain(rest="<a>" * 255 + "</a>" * 255), SHARED).name == "vm"
+    for depth in (256, 100_000):
+        with pytest.raises(DefinitionError, match="nested more than 256 deep"):
+            read_definition(domain(rest="<a>" * depth + "</a>" * depth), SHARED)
 
 
 def test_reading_needs_no_libvirt():
