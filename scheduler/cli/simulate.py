@@ -11,8 +11,12 @@ from .offline import BadInputError, print_json, read_snapshot
 
 if TYPE_CHECKING:
     from ..cluster.model import Snapshot
+    from ..cluster.settings import PlannerSettings
     from ..config.models import Config
-    from ..simulation.replay import Steering
+    from ..simulation.load import LoadTable
+    from ..simulation.meter import Figures
+    from ..simulation.script import Happening
+    from ..simulation.steering import Steering
 
 OWN = "virt-scheduler"
 OTHERS = ("none", "threshold", "nutanix-like", "proxmox-like", "proxlb-like", "watcher-like", "hbal")
@@ -35,11 +39,21 @@ SHOWN = {
 }
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Piece:
+    """What is replayed: the cluster at the beginning, the settings, and what happens."""
+
+    snapshot: "Snapshot"
+    config: "Config"
+    load: "LoadTable"
+    happenings: "tuple[Happening, ...]" = ()
+
+
 @click.command()
-@click.option(
-    "--cluster", "snapshot_path", type=Path, required=True, metavar="SNAPSHOT", help="The cluster at the beginning."
-)
-@click.option("--load", "load_path", type=Path, required=True, metavar="FILE", help="What VMs want over time, CSV.")
+@click.option("--cluster", "snapshot_path", type=Path, metavar="SNAPSHOT", help="The cluster at the beginning.")
+@click.option("--load", "load_path", type=Path, metavar="FILE", help="What VMs want over time, CSV.")
+@click.option("--history", is_flag=True, help="Instead of both: what the daemon here has recorded.")
+@click.option("--since", default="7d", show_default=True, metavar="TIME", help="How far back --history goes.")
 @click.option(
     "--policy",
     "names",
@@ -54,10 +68,12 @@ SHOWN = {
     "--failing", type=click.FloatRange(0, 1), default=0.0, metavar="RATIO", help="Part of migrations that fail."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for other tools.")
-def simulate(
+def simulate(  # noqa: PLR0913 - an argument an option
     *,
-    snapshot_path: Path,
-    load_path: Path,
+    snapshot_path: Path | None,
+    load_path: Path | None,
+    history: bool,
+    since: str,
     names: tuple[str, ...],
     config_path: Path | None,
     seed: int,
@@ -66,17 +82,41 @@ def simulate(
 ) -> None:
     """Replay load on a cluster, and compare what the daemon would have done with what others would."""
     from .. import logs
-    from ..cluster.settings import PlannerSettings
-    from ..config.loading import ConfigError, load
-    from ..simulation.load import LoadError, read_load
     from ..simulation.loop import run
-    from ..simulation.own import config_for
     from ..simulation.replay import replay
     from ..simulation.scene import Scene
 
     logs.configure(level="error")
-    snapshot = read_snapshot(snapshot_path)
+    piece = _piece(snapshot_path, load_path, config_path, since if history else None)
+    settings: PlannerSettings = piece.config.to_planner_settings()
+    found = {}
+    for name in _chosen((OWN, "none", *names) if history else names):
+        scene = Scene(piece.snapshot, settings, seed=seed, failing_ratio=failing)
+        found[name] = run(replay(scene, piece.load, _steering(name, piece.config), piece.happenings))
+    figures = {name: dataclasses.asdict(one.figures) for name, one in found.items()}
+    told = _sentence(piece, found[OWN].figures, found["none"].figures) if history else ""
+    if as_json:
+        print_json({"policies": figures} | ({"sentence": told} if told else {}))
+    else:
+        if told:
+            click.echo(f"{told}\n")
+        _show(figures)
+
+
+def _piece(snapshot_path: Path | None, load_path: Path | None, config_path: Path | None, since: str | None) -> Piece:
+    """What was asked for, read; BadInputError where that cannot be."""
+    from ..config.loading import ConfigError, load
+    from ..simulation.load import LoadError, read_load
+    from ..simulation.own import config_for
+
     try:
+        if since is not None:
+            if snapshot_path or load_path:
+                raise BadInputError("--history: is instead of --cluster and --load, not beside them")
+            return _recorded(load(config_path), since)
+        if snapshot_path is None or load_path is None:
+            raise BadInputError("--cluster and --load: are needed both, or --history")
+        snapshot = read_snapshot(snapshot_path)
         table = read_load(load_path, _uuids(snapshot))
         config = config_for(snapshot, None if config_path is None else load(config_path))
     except LoadError as error:
@@ -85,15 +125,30 @@ def simulate(
         raise BadInputError(error.problems[0]) from None
     if config_path is not None:
         snapshot = dataclasses.replace(snapshot, rules=config.to_rules())
-    settings: PlannerSettings = config.to_planner_settings()
-    figures = {}
-    for name in _chosen(names):
-        scene = Scene(snapshot, settings, seed=seed, failing_ratio=failing)
-        figures[name] = dataclasses.asdict(run(replay(scene, table, _steering(name, config))).figures)
-    if as_json:
-        print_json({"policies": figures})
-    else:
-        _show(figures)
+    return Piece(snapshot, config, table)
+
+
+def _recorded(written: "Config", since: str) -> Piece:
+    import time
+
+    from ..config.quantities import parse_duration
+    from ..operations.load_record import NAME
+    from ..simulation.history import read_history
+    from ..simulation.own import config_for
+
+    try:
+        back_s = parse_duration(since)
+    except ValueError as error:
+        raise BadInputError(f"--since: {error}") from None
+    recorded = read_history(written.state_directory / NAME, time.time() - back_s)
+    snapshot = dataclasses.replace(recorded.snapshot, rules=written.to_rules())
+    return Piece(snapshot, config_for(snapshot, written), recorded.load, recorded.happenings)
+
+
+def _sentence(piece: Piece, own: "Figures", nobody: "Figures") -> str:
+    from ..simulation.history import sentence
+
+    return sentence(piece.load.end_s / 86400, own, nobody)
 
 
 def _chosen(names: tuple[str, ...]) -> list[str]:

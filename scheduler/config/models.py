@@ -30,7 +30,7 @@ class Config(Section):
     mode: Mode = Mode.RECOMMEND
     """What the daemon does by itself: `observe` nothing, `recommend` moves for approval, `auto` does them."""
     state_directory: AbsolutePath = Path("/var/lib/virt-scheduler")
-    """Where the journal is kept."""
+    """Where the journal and the record of load are kept."""
     shared_directories: tuple[AbsolutePath, ...] = ()
     """Directories that all hosts see alike (NFS, a cluster file system): disks elsewhere keep their VM where it is."""
     sample_interval_seconds: Annotated[Duration, Field(gt=0, le=30)] = 10.0
@@ -97,7 +97,7 @@ class Config(Section):
 
     def to_retention(self) -> Retention:
         """What the journal keeps."""
-        return Retention(**self.history.model_dump())
+        return Retention(**self.history.model_dump(exclude={"keep_load_seconds"}))
 
     def to_rules(self) -> Rules:
         """The placement rules."""

@@ -23,6 +23,8 @@ class HistorySection(Section):
     """How many snapshots of cycles that acted are kept; the oldest go first."""
     snapshots_max_size_mib: Annotated[SizeMib, Field(ge=1)] = _RETENTION.snapshots_max_size_mib
     """Of all of them together, compressed."""
+    keep_load_seconds: Duration = 2_592_000.0
+    """So long is kept, minute by minute, what VMs wanted, for `simulate --history`; 0 records nothing."""
 
 
 class MetricsSection(Section):

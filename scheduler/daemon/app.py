@@ -16,14 +16,16 @@ from ..cluster.ports import HypervisorCluster
 from ..config.loading import DEFAULT_PATH, ConfigError, load
 from ..config.models import Config
 from ..hypervisor.cluster import LibvirtCluster
+from ..operations import load_record
 from ..operations.clock import Clock, SystemClock
 from ..operations.journal import Journal, JournalError
 from ..operations.journal_file import NAME
+from ..operations.load_record import LoadRecorder
 from ..web.app import create_app
 from ..web.control import ControlError
 from ..web.server import ListenError, serve_api, serve_metrics
 from ..web.tls import TlsFiles
-from . import pauses
+from . import pauses, recording
 from .daemon import Daemon
 from .doctor import Finding, examine, flaws, observed
 from .notify import Notifier
@@ -114,6 +116,7 @@ async def serve(
                 await stack.enter_async_context(_listeners(daemon, config))
                 tasks.create_task(daemon.cycle.run(), name="cycle")
                 tasks.create_task(pauses.keep_short(clock), name="pauses")
+                tasks.create_task(_record(daemon, config.state_directory, clock), name="recording")
                 tasks.create_task(_tell_systemd(daemon, notifier), name="systemd")
                 ready.set()
                 notifier.ready("ready")
@@ -189,6 +192,11 @@ async def _heed(
             await daemon.reload()
         notifier.ready(daemon.cycle.sentence)
     raise _StopError
+
+
+async def _record(daemon: Daemon, directory: Path, clock: Clock) -> None:
+    recorder = LoadRecorder(directory / load_record.NAME)
+    await recording.keep(recorder, daemon.service.snapshot, lambda: daemon.keep_load_seconds, clock)
 
 
 async def _tell_systemd(daemon: Daemon, notifier: Notifier) -> None:

@@ -74,6 +74,8 @@ class Daemon:
         self._one_config_at_a_time = asyncio.Lock()
         self.access = config.api.to_access()
         """Who may ask for what, by the config in force."""
+        self.keep_load_seconds = config.history.keep_load_seconds
+        """How long the record of load is kept, likewise."""
         self._herald = Herald(self.metrics, self.notices)
         self._gate = Gate(config.to_limits(), clock)
         self._observer = Observer(cluster, self, _observer_settings(config), clock)
@@ -232,6 +234,7 @@ class Daemon:
         self._observer.settings = _observer_settings(config)
         self._observer.rules = config.to_rules()
         self.access = config.api.to_access()
+        self.keep_load_seconds = config.history.keep_load_seconds
         self._gate.limits = config.to_limits()
         self._gate.mode_hold = _mode_holds(config)
         self._journal.retain(config.to_retention())

@@ -1,15 +1,18 @@
 """Steers a cluster by a policy of others: asks it each period and migrates what it says."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 
+from ..cluster.model import HostState, Snapshot, VmState
 from ..cluster.ports import HostAddress, HypervisorError, MigrationOptions
 from ..daemon.waiting import end
-from .meter import Meter
+from .meter import NOWHERE, Meter
 from .policies import Policy
 from .scene import Scene
-from .seen import Move, Seen
+from .script import Deed
+from .seen import IntArray, Move, Seen
 
 SAMPLE_S = 10.0
 AT_ONCE = 2
@@ -25,9 +28,11 @@ class Follower:
         self._tasks: list[asyncio.Task[None]] = []
         self._moving: set[int] = set()
         self._slots: dict[int, asyncio.Semaphore] = {}
+        self._scene: Scene
 
     async def begin(self, scene: Scene, meter: Meter) -> None:
         """See Steering."""
+        self._scene = scene
         for host in scene.snapshot.hosts:
             await scene.cluster.connect(HostAddress(name=host.name, uri=f"test://{host.name}/default", peer_uri=""))
         self._tasks.append(asyncio.create_task(self._follow(scene, meter)))
@@ -35,6 +40,19 @@ class Follower:
     async def end(self) -> None:
         """See Steering."""
         await end(*self._tasks)
+
+    async def place(self, uuid: str) -> bool:
+        """See Steering: on the host with most memory left."""
+        vm = next(vm for vm in self._scene.snapshot.vms if vm.uuid == uuid)
+        up = [host for host in self._scene.snapshot.hosts if self._scene.states[host.name] is HostState.UP]
+        best = max(up, key=self._scene.free_memory_mib, default=None)
+        if best is None or self._scene.free_memory_mib(best) < vm.memory_mib:
+            return False
+        self._scene.cluster.begin_guest(best.name, uuid)
+        return True
+
+    async def serve(self, deed: Deed, host: str) -> None:
+        """See Steering: it is told by `scene.states`; nobody empties a host."""
 
     async def _follow(self, scene: Scene, meter: Meter) -> None:
         summed, samples = np.zeros_like(meter.demand), 0
@@ -46,11 +64,15 @@ class Follower:
             if now_s < next_s:
                 continue
             next_s = now_s + self._policy.period_s
-            seen = Seen(now_s, scene.snapshot, summed / samples, meter.place, moving=bool(self._moving))
+            running = np.flatnonzero(meter.place != NOWHERE)
+            shown = _shown(scene, meter, running)
+            mean = summed[running] / samples
+            seen = Seen(now_s, shown, mean, meter.place[running], moving=bool(self._moving))
             summed, samples = np.zeros_like(meter.demand), 0
             for move in self._policy.moves(seen):
-                if move.vm not in self._moving:
-                    self._tasks.append(asyncio.create_task(self._migrate(scene, meter, move)))
+                vm = int(running[move.vm])
+                if vm not in self._moving:
+                    self._tasks.append(asyncio.create_task(self._migrate(scene, meter, Move(vm, move.destination))))
 
     async def _migrate(self, scene: Scene, meter: Meter, move: Move) -> None:
         source = int(meter.place[move.vm])
@@ -65,3 +87,15 @@ class Follower:
             pass  # it stays where it is, and the policy sees that
         finally:
             self._moving.discard(move.vm)
+
+
+def _shown(scene: Scene, meter: Meter, running: IntArray) -> Snapshot:
+    """The hosts as they are and the VMs that run, in the order of their rows."""
+    hosts = tuple(replace(host, state=scene.states[host.name]) for host in scene.snapshot.hosts)
+    vms = [vm for vm in scene.snapshot.vms if vm.uuid in meter.rows]
+    found = (vms[row] for row in running)
+    here = (
+        vm if vm.active else replace(vm, state=VmState.RUNNING, host=hosts[meter.place[meter.rows[vm.uuid]]].name)
+        for vm in found
+    )
+    return replace(scene.snapshot, hosts=hosts, vms=tuple(here))

@@ -19,6 +19,7 @@ WAITS_ABOVE: Final = 0.05
 HOT_SPOT_S: Final = 120.0
 """A host whose demand is above its CPUs for less long is no hot spot: that passes by itself."""
 REVERSE_WITHIN_S: Final = 6 * 3600.0
+NOWHERE: Final = -1
 MIB: Final = 1024 * 1024
 FloatArray = NDArray[np.float64]
 
@@ -93,21 +94,25 @@ class Meter:
         self._events_read = len(scene.cluster.history)
         self._taken_s = 0.0
         self._hosts = {host.name: place for place, host in enumerate(snapshot.hosts)}
-        running = [vm for vm in snapshot.vms if vm.active and vm.host is not None]
-        self.rows = {vm.uuid: row for row, vm in enumerate(running)}
-        """The place of each running VM in the arrays."""
+        vms = [vm for vm in snapshot.vms if vm.host is not None]
+        self.rows = {vm.uuid: row for row, vm in enumerate(vms)}
+        """The place of each VM in the arrays."""
         self.cpus: FloatArray = np.array([host.cpus for host in snapshot.hosts], dtype=float)
-        self.demand: FloatArray = np.array([min(vm.cpu_demand_cores or 0.0, vm.vcpus) for vm in running], dtype=float)
+        self.demand: FloatArray = np.array([min(vm.cpu_demand_cores or 0.0, vm.vcpus) for vm in vms], dtype=float)
         """Cores that each VM wants, never more than its vCPUs, shape (vms,)."""
-        self.place: NDArray[np.int64] = np.array([self._hosts[str(vm.host)] for vm in running], dtype=np.int64)
-        self._vcpus: FloatArray = np.array([vm.vcpus for vm in running], dtype=float)
-        self._memory_mib: FloatArray = np.array([vm.memory_mib for vm in running], dtype=float)
+        self.place: NDArray[np.int64] = np.array(
+            [self._hosts[str(vm.host)] if vm.active else NOWHERE for vm in vms], dtype=np.int64
+        )
+        """The host of each running VM, shape (vms,); NOWHERE of one that does not run."""
+        self._vcpus: FloatArray = np.array([vm.vcpus for vm in vms], dtype=float)
+        self._memory_mib: FloatArray = np.array([vm.memory_mib for vm in vms], dtype=float)
         self._room_mib: FloatArray = np.array(
             [host.memory_mib - host.reserved_memory_mib for host in snapshot.hosts], dtype=float
         )
         self._left: dict[str, dict[str, float]] = defaultdict(dict)
         """By UUID: when it left each host."""
         self._hot = _HotSpots()
+        self._vm_days = 0.0
 
     def set_demands(self, wanted: Iterable[Wanted]) -> None:
         """From now on; `take` must have counted up to now."""
@@ -122,6 +127,10 @@ class Meter:
         for event in history[self._events_read :]:
             if event.kind is EventKind.MIGRATED_IN:
                 self._moved(event.uuid, event.host, event.monotonic_s)
+            elif event.kind is EventKind.STARTED:
+                self.place[self.rows[event.uuid]] = self._hosts[event.host]
+            elif event.kind in {EventKind.STOPPED, EventKind.CRASHED}:
+                self._stopped(event.uuid, event.host)
             elif event.kind is EventKind.JOB_COMPLETED and event.stats is not None:
                 self.figures.migrations_failed += not event.stats["success"]
                 self.figures.gib_moved += float(event.stats["memory_processed"]) / 1024 / MIB
@@ -134,8 +143,7 @@ class Meter:
         found, lasted = self.figures, self._hot.lasted_s
         found.simulated_hours = now_s / 3600
         found.hosts_empty = found.hosts_empty / now_s if now_s else 0.0
-        vm_days = len(self.rows) * now_s / 86400
-        found.migrations_per_vm_day = found.migrations / vm_days if vm_days else 0.0
+        found.migrations_per_vm_day = found.migrations / self._vm_days if self._vm_days else 0.0
         found.hot_spots = len(lasted)
         if lasted:
             found.relief_seconds_mean, found.relief_seconds_max = sum(lasted) / len(lasted), max(lasted)
@@ -147,18 +155,21 @@ class Meter:
             return
         own = np.array([self._cluster.host(name).own_load_cores for name in self._hosts])
         hosts = len(self.cpus)
-        wanted = np.bincount(self.place, weights=self.demand, minlength=hosts) + own
+        running = self.place != NOWHERE
+        place, demand = self.place[running], self.demand[running]
+        wanted = np.bincount(place, weights=demand, minlength=hosts) + own
         unserved = np.maximum(0.0, wanted - self.cpus)
         missing = unserved / np.maximum(wanted, 1e-12)
-        waiting = int(np.count_nonzero((missing[self.place] > WAITS_ABOVE) & (self.demand > 0)))
+        waiting = int(np.count_nonzero((missing[place] > WAITS_ABOVE) & (demand > 0)))
         overloaded = int(np.count_nonzero(wanted > OVERLOADED_ABOVE * self.cpus))
-        held_mib = np.bincount(self.place, weights=self._memory_mib, minlength=hosts)
+        held_mib = np.bincount(place, weights=self._memory_mib[running], minlength=hosts)
         found, minutes = self.figures, span_s / 60
         found.contention_vm_minutes += waiting * minutes
         found.unserved_core_minutes += float(unserved.sum()) * minutes
         found.overloaded_host_minutes += overloaded * minutes
         found.memory_short_gib_minutes += float(np.maximum(0.0, held_mib - self._room_mib).sum()) / 1024 * minutes
-        found.hosts_empty += float(hosts - len(np.unique(self.place))) * span_s
+        found.hosts_empty += float(hosts - len(np.unique(place))) * span_s
+        self._vm_days += len(place) * span_s / 86400
         self._hot.note(now_s - span_s, set(map(int, np.flatnonzero(unserved > 1e-9))))
         if not self.moments or now_s - self.moments[-1].time_s >= 60:
             self.moments.append(Moment(now_s, waiting, overloaded, found.migrations))
@@ -170,3 +181,8 @@ class Meter:
         self.figures.reverse_moves += at_s - left.get(host, -np.inf) <= REVERSE_WITHIN_S
         left[names[int(self.place[row])]] = at_s
         self.place[row] = self._hosts[host]
+
+    def _stopped(self, uuid: str, host: str) -> None:
+        """Not the receiving side of a migration that was given up: there it never ran."""
+        if self.place[self.rows[uuid]] == self._hosts[host]:
+            self.place[self.rows[uuid]] = NOWHERE

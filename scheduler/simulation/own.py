@@ -10,9 +10,14 @@ from ..config.rules import AffinitySection, AntiAffinitySection, PinSection, Pri
 from ..daemon.daemon import Daemon
 from ..daemon.waiting import end
 from ..operations.journal import Journal
+from ..operations.records import PlacementOutcome
 from ..operations.settings import Mode
+from ..web.control import ControlError
 from .meter import Meter
 from .scene import Scene
+from .script import Deed
+
+SCRIPT = "script"
 
 
 class OwnDaemon:
@@ -41,6 +46,24 @@ class OwnDaemon:
         await end(*self._tasks)
         await self._daemon.stop()
         await self._journal.close()
+
+    async def place(self, uuid: str) -> bool:
+        """See Steering."""
+        try:
+            records = await self._daemon.service.start([uuid], host=None, dry_run=False, requested_by=SCRIPT)
+        except ControlError:
+            return False
+        return all(record.outcome is PlacementOutcome.STARTED for record in records)
+
+    async def serve(self, deed: Deed, host: str) -> None:
+        """See Steering."""
+        service = self._daemon.service
+        if deed is Deed.DRAIN:
+            await service.drain(host, dry_run=False, requested_by=SCRIPT)
+        elif deed is Deed.CORDON:
+            await service.cordon(host, requested_by=SCRIPT)
+        else:
+            await service.uncordon(host, requested_by=SCRIPT)
 
     def _busy(self) -> bool:
         return self._journal.pending > 0 or self._daemon.planning.busy or self._daemon.worker.busy

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from random import Random
 
-from ..cluster.model import HostState, Snapshot, Vm, VmState
+from ..cluster.model import Host, HostState, Snapshot, Vm, VmState
 from ..cluster.observation import DomainFacts, HostFacts
 from ..cluster.settings import PlannerSettings
 from ..planner.cost import GUEST_SLOWDOWN, HOST_CORES
@@ -18,6 +18,8 @@ class Scene:
 
     def __init__(self, snapshot: Snapshot, settings: PlannerSettings, *, seed: int, failing_ratio: float = 0.0) -> None:
         self.snapshot = snapshot
+        self.states = {host.name: host.state for host in snapshot.hosts}
+        """Of the hosts, as the script has them now."""
         self.clock = ManualClock(wall=snapshot.taken_at.timestamp())
         self.cluster = SimulatedCluster(self.clock.monotonic, self.clock.sleep)
         chance = Random(seed)  # noqa: S311 - a replay must be the same each time
@@ -57,6 +59,12 @@ class Scene:
                 guest.memory_used_mib = memory_used_mib
             if dirty_mib_per_s is not None:
                 guest.dirty_mib_per_s = dirty_mib_per_s
+
+    def free_memory_mib(self, host: Host) -> int:
+        """What a host has left beside its reserve, its VMs and those on their way to it."""
+        domains = self.cluster.host(host.name).domains.values()
+        taken = sum(domain.facts.memory_mib for domain in domains if domain.state is not VmState.STOPPED)
+        return host.memory_mib - host.reserved_memory_mib - taken
 
     def _add(self, vm: Vm, host: str) -> None:
         blockers = vm.blockers or (() if vm.movable else ("it is not movable",))
