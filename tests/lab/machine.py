@@ -55,6 +55,8 @@ exec unshare --cgroup sh -ec '
     mount -t cgroup2 cgroup sys/fs/cgroup
     pivot_root . run/before
     umount --lazy /run/before
+    # As container managers leave it: systemd hands credentials over by a mount that has to reach its own namespace.
+    mount --make-rshared /
     exec env --ignore-environment PATH="$PATH" LC_ALL=C container=lab \\
         /lib/systemd/systemd --system --unit=basic.target --show-status=no
 '

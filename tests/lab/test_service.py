@@ -16,7 +16,8 @@ import pytest
 from scheduler.lab.guest import GuestSpec
 from scheduler.lab.lab import Lab
 from tests.lab.machine import Machine
-from tests.lab.running_daemon import FAST, definitions, run_guests, running_on, until
+from tests.lab.running_daemon import FAST, SLOW_MIGRATION, definitions, run_guests, running_on, until
+from tests.unit.web.pki import Authority
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("service")]
 
@@ -33,6 +34,12 @@ dpkg-deb --root-owner-group -Znone --build next next.deb
 rm -r next
 """
 """Makes the next version's package of this one's."""
+TLS = """
+[api.tls]
+listen = "127.0.0.1:9178"
+certificate = "/etc/virt-scheduler/server.pem"
+key = "/run/credentials/virt-scheduler.service/server.key"
+"""
 DROP_IN = f"/run/systemd/system/{UNIT}.d/lab.conf"
 
 
@@ -195,7 +202,7 @@ def test_the_journal_has_priorities_and_fields(service: Service) -> None:
 
 
 def test_a_migration_outlives_stop_and_is_taken_up_at_the_next_start(service: Service, quick_lab: Lab) -> None:
-    service.configure(tables='[migration]\nbandwidth = "10MiB/s"\n')
+    service.configure(tables=SLOW_MIGRATION)
     service.systemctl("reload")
     run_guests(quick_lab, "node1", [GuestSpec("vm1")])
     until(lambda: service.ask("vms", "vm1")["vms"], "it is seen")
@@ -206,10 +213,49 @@ def test_a_migration_outlives_stop_and_is_taken_up_at_the_next_start(service: Se
     assert running_on(quick_lab, "vm1") == ["node1"]
     service.systemctl("start")
     adopted = newest(service)
-    assert adopted["state"] == "migrating"
+    assert adopted["state"] in {"migrating", "verifying"}
     until(lambda: newest(service)["state"] == "completed", "it ends")
     assert newest(service)["id"] == adopted["id"]
     assert definitions(quick_lab, "vm1") == running_on(quick_lab, "vm1") == ["node2"]
+
+
+def test_the_key_of_the_api_may_be_a_credential_that_only_root_can_read(service: Service, tmp_path: Path) -> None:
+    machine, authority = service.machine, Authority(tmp_path)
+    certificate, key = (path.read_text() for path in authority.server())
+    machine.write("/root/tls/key", key)
+    machine.run("chmod", "600", "/root/tls/key")
+    machine.write("/root/tls/ca.pem", authority.ca.read_text())
+    machine.write("/etc/virt-scheduler/server.pem", certificate)
+    machine.write(DROP_IN, "[Service]\nLoadCredential=server.key:/root/tls/key\n")
+    service.configure(tables=TLS + token(machine))
+    service.systemctl("daemon-reload")
+    service.systemctl("restart")
+    over_tls = ("virt-scheduler", "--server=https://127.0.0.1:9178", "--ca=/root/tls/ca.pem")
+    status = machine.run(*over_tls, "--token-file=/root/tls/token", "status", "--json")
+    assert json.loads(status.stdout)["hosts_up"] == 3
+    machine.write("/root/tls/wrong", "wrong\n")
+    assert "token" in machine.run(*over_tls, "--token-file=/root/tls/wrong", "status", fine=False).stderr
+    machine.run("rm", "-r", DROP_IN, "/root/tls", "/etc/virt-scheduler/server.pem")
+    service.systemctl("daemon-reload")
+
+
+def test_a_report_has_the_service_s_log_and_no_secret(service: Service) -> None:
+    run, table = service.machine.run, token(service.machine)
+    service.configure(tables=table)
+    service.systemctl("reload")
+    run("virt-scheduler", "report", "--output", "/root/report.tar.gz")
+    taken = ("tar", "--extract", "--gzip", "--to-stdout", "--wildcards", "--file=/root/report.tar.gz")
+    assert "ready hosts=3 mode='auto'" in run(*taken, "*/log.txt").stdout
+    assert json.loads(run(*taken, "*/status.json").stdout)["hosts_up"] == 3
+    [digest] = re.findall(r"sha256:(\w+)", table)
+    assert run("sh", "-ec", f"zcat /root/report.tar.gz | grep --count {digest}", fine=False).stdout == "0\n"
+    run("rm", "-r", "/root/report.tar.gz", "/root/tls")
+
+
+def token(machine: Machine) -> str:
+    """The lines of the config for a token that now stands in /root/tls/token."""
+    machine.run("sh", "-ec", "mkdir -p /root/tls; rm -f /root/tls/token")
+    return machine.run("virt-scheduler", "token", "watcher", "--role=viewer", "--file=/root/tls/token").stdout
 
 
 def newest(service: Service) -> dict[str, Any]:

@@ -14,5 +14,5 @@ def test_no_vm_comes_to_harm_while_everything_fails(quick_lab: Lab) -> None:
     soak = Soak(quick_lab, SECONDS, seed=1, say=print)
     figures = soak.run()
     assert not soak.tally.harm, soak.daemon_log
-    assert figures["migrations_attempted"] > figures["migrations_completed"] > 0
+    assert figures["migrations_attempted"] >= figures["migrations_completed"] > 0
     assert figures["faults"] > 3
