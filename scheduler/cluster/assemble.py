@@ -167,6 +167,7 @@ def _host(host: HostInput, demand: DemandBook, windows: Windows) -> Host:
         machine_types=facts.machine_types,
         networks=facts.networks,
         storage=facts.storage,
+        tsc_hz=facts.tsc_hz,
         libvirt_version=facts.libvirt_version or None,
         hypervisor_version=facts.hypervisor_version or None,
         labels=host.labels,
@@ -207,6 +208,8 @@ def _vm(
         storage=facts.storage,
         movable=not facts.blockers,
         blockers=facts.blockers,
+        local_disks=facts.local_disks,
+        tsc_hz=facts.tsc_hz,
         hold="has just been started"
         if demand.starting(domain.uuid, now_s=windows.now_s, recent_s=windows.recent_s)
         else None,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from posixpath import dirname
 
 from .rules import Rules, selected_by_any
 from .settings import PlannerSettings
@@ -33,6 +34,27 @@ class VmState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LocalDisk:
+    """A file on storage of its host's own that libvirt can copy while the VM runs."""
+
+    target: str
+    """What the guest knows it by, `vda`."""
+    path: str
+    size_mib: float | None = None
+    """What it takes on its host. None: unknown, taken for 0."""
+
+    @property
+    def directory(self) -> str:
+        """Where it is; a copy needs a storage pool there."""
+        return dirname(self.path)
+
+    @property
+    def blocker(self) -> str:
+        """What keeps its VM where it is, as long as it may not be copied."""
+        return f"disk {self.target} on local storage: {self.path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """A libvirt host. Absent optional sets (None) are unknown and refuse nothing."""
 
@@ -54,10 +76,12 @@ class Host:
     networks: frozenset[str] | None = None
     """What a NIC can be plugged into: `network:NAME` and `bridge:NAME`."""
     storage: frozenset[str] | None = None
-    """Active storage pools by name."""
+    """Active storage pools by name, and the directories they are."""
     libvirt_version: str | None = None
     hypervisor_version: str | None = None
     """Of QEMU, `7.2.22`."""
+    tsc_hz: int | None = None
+    """How fast its time stamp counter counts. None: unknown, or it gives each guest what it wants."""
     labels: Mapping[str, str] = field(default_factory=dict)
     stale: bool = False
     """Its figures are too old to decide on: it neither gives nor receives VMs."""
@@ -112,6 +136,10 @@ class Vm:
     movable: bool = True
     blockers: tuple[str, ...] = ()
     """Why it is not movable, a clause each: `PCI device 0000:3b:00.0 (hostdev)`."""
+    local_disks: tuple[LocalDisk, ...] = ()
+    """Those that could be copied along. Each is a blocker as well, unless the VM's class allows to copy it."""
+    tsc_hz: int | None = None
+    """How fast a time stamp counter its guest was promised. None: it was promised nothing."""
     hold: str | None = None
     """Why balancing leaves it alone for now (cooldown, a person moved it, its mode). None: it does not.
 
@@ -135,6 +163,11 @@ class Vm:
     def active(self) -> bool:
         """Whether it takes room on its host: running or paused."""
         return self.state is not VmState.STOPPED
+
+    @property
+    def copied_disks(self) -> tuple[LocalDisk, ...]:
+        """What a migration copies besides its memory."""
+        return self.local_disks if self.active and self.movable else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

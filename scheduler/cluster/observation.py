@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from .model import VmState
+from .model import LocalDisk, VmState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,8 @@ class HostFacts:
     storage: frozenset[str] | None = None
     uuid: str = ""
     """By which libvirt tells hosts apart; empty: it does not say."""
+    tsc_hz: int | None = None
+    """Of its time stamp counter; None: unknown, or it can give a guest any."""
     hypervisor_version: str = ""
     libvirt_version: str = ""
 
@@ -44,6 +46,8 @@ class DomainFacts:
     networks: frozenset[str] = frozenset()
     storage: frozenset[str] = frozenset()
     blockers: tuple[str, ...] = ()
+    local_disks: tuple[LocalDisk, ...] = ()
+    tsc_hz: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     placement_autostart: bool = False
     """The metadata asks that the daemon places and starts it."""

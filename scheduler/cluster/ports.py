@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from .model import LocalDisk
 from .observation import DomainFacts, DomainObservation, Event, HostObservation
 
 
@@ -52,6 +53,10 @@ class UnsafeError(RefusedError):
     """The hypervisor holds a migration to be unsafe for the VM's disks."""
 
 
+class CopyError(RefusedError):
+    """A host cannot take in the copy of a disk."""
+
+
 class DefinitionError(ValueError):
     """A domain XML that cannot be used; the text names the place and what is wrong."""
 
@@ -92,6 +97,8 @@ class MigrationOptions:
     parallel_connections: int = 1
     tls: bool = False
     """Encrypt the memory on its way; the hosts' QEMU need certificates."""
+    copied_disks: tuple[str, ...] = ()
+    """Disks that are copied along, by their targets (`vda`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,8 +193,10 @@ class HypervisorCluster(Protocol):
         The outcome is what both hosts show afterwards, not what this raised: the migration goes on without us.
         """
 
-    async def probe_migration(self, uuid: str, source: str, destination: str) -> None:
+    async def probe_migration(self, uuid: str, source: str, destination: str, copied: Sequence[LocalDisk] = ()) -> None:
         """Have `source` really connect to `destination` as for a migration, and check what it can; nothing is moved.
+
+        `copied` are the disks that would be copied along; CopyError when `destination` cannot take one in.
 
         Raises PeerError when it cannot connect, MemoryPortError when it could not send the memory, UnsafeError and
         RefusedError when something else stands against the migration.

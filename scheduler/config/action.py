@@ -102,6 +102,8 @@ class MigrationOptionsSection(Section):
     """Network connections of one migration; several fill a fast link."""
     tls: StrictBool = _MIGRATION.tls
     """Encrypt the memory on its way; the hosts' QEMU need certificates."""
+    copy_storage: StrictBool = _MIGRATION.copy_storage
+    """Copy disks that are files on local storage along, into a pool at the same path there; the source's files stay."""
     timeout_seconds: Annotated[Duration, Field(gt=0)] = _MIGRATION.timeout_seconds
     """A migration that takes longer is aborted; the VM stays where it was."""
 

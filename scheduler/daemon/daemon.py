@@ -83,7 +83,15 @@ class Daemon:
         """For what cannot wait for a plan to be made."""
         self._experience = Experience()
         self._hindsight = Hindsight(self._observer.snapshot, self.metrics.load_compared, clock)
-        self._view = View(self._observer, self._gate, self._experience, self._cordoned, clock, self.worker)
+        self._view = View(
+            self._observer,
+            self._gate,
+            self._experience,
+            self._cordoned,
+            clock,
+            self.worker,
+            lambda: self._migrations.settings,
+        )
         context = Context(
             cluster=cluster,
             view=self._view,

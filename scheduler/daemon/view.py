@@ -11,6 +11,7 @@ from ..filters.view import View as Arrays
 from ..operations.clock import Clock
 from ..operations.experience import Experience
 from ..operations.gate import Gate
+from ..operations.settings import MigrationSettings
 from ..operations.worker import Worker
 from ..planner.load import Load
 from ..planner.settings import PlannerSettings
@@ -18,7 +19,10 @@ from .observer import Observer
 
 
 class View:
-    """Makes the snapshots that everything is decided on. `cordoned` tells which hosts people took out of service."""
+    """Makes the snapshots that everything is decided on.
+
+    `cordoned` tells which hosts people took out of service, `migration` how VMs are migrated.
+    """
 
     def __init__(
         self,
@@ -28,6 +32,7 @@ class View:
         cordoned: Callable[[], Collection[str]],
         clock: Clock,
         worker: Worker,
+        migration: Callable[[], MigrationSettings],
     ) -> None:
         self._observer = observer
         self._gate = gate
@@ -35,6 +40,7 @@ class View:
         self._cordoned = cordoned
         self._clock = clock
         self._worker = worker
+        self._migration = migration
         self._contention = ContentionClock()
         self._expected = ContentionClock()
 
@@ -104,7 +110,8 @@ class View:
             state = HostState.MAINTENANCE if maintained else seen.state
             return replace(seen, state=state, contended_seconds=contended_s, expected_contended_seconds=expected_s)
 
-        return self._gate.overlay(self._experience.on(replace(seen, hosts=tuple(map(host, seen.hosts)))))
+        known = self._experience.on(replace(seen, hosts=tuple(map(host, seen.hosts))))
+        return self._gate.overlay(self._migration().copying(known))
 
 
 def _short(latest: Snapshot, settings: PlannerSettings) -> tuple[set[str], set[str]]:

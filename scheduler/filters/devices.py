@@ -8,11 +8,19 @@ from .view import NOWHERE, BoolArray, Need, View
 CODE = "not_movable"
 _REMEDIES = {
     "CD-ROM": "eject the medium: virsh change-media --eject",
-    "disk": "put the disk on storage that all hosts see, or name its directory in shared_directories",
+    "disk": "put the disk on storage that all hosts see, name its directory in shared_directories, or let a migration "
+    "class with copy_storage mean it",
     "block job": "wait for the end of the block job",
     "PCI device": "detach the device for the move: virsh detach-device",
     "mediated device": "detach the device for the move: virsh detach-device",
     "USB device": "detach the device for the move: virsh detach-device",
+    "vDPA device": "detach the device for the move: virsh detach-device",
+    "shared folder": "unmount the folder in the guest and detach it: virsh detach-device",
+    "shared memory": "detach the device for the move: virsh detach-device",
+    "serial device": "give it a pty instead and start it anew",
+    "TPM of the host": "give it an emulated TPM (backend emulator) and start it anew",
+    "input device of the host": "detach the device for the move: virsh detach-device",
+    "persistent memory": "put its file on storage that all hosts see",
     "CPU feature invtsc": "name the host's TSC frequency in clock/timer and start it anew",
     "firmware variables": "put its firmware variables on storage that all hosts see, or migrate it while it runs",
     "vTPM": "put its vTPM's state on storage that all hosts see, or migrate it while it runs",
@@ -43,6 +51,8 @@ def _remedy(blocker: str) -> str:
 
 def can_restart_elsewhere(need: Need) -> bool:
     """Whether the VM can start on another host once its own is lost: no local disk, device or state is lost with it."""
+    if need.local_disks:
+        return False
     return need.movable or (
         bool(need.blockers) and all(blocker.startswith(_GONE_WITH_THE_GUEST) for blocker in need.blockers)
     )

@@ -25,6 +25,7 @@ from . import (
     pins,
     stale,
     storage,
+    tsc,
 )
 from .view import NOWHERE, BoolArray, IntArray, Need, View
 
@@ -58,6 +59,7 @@ STATIC: Final[tuple[Filter, ...]] = (
     older_hypervisor,
     networks,
     storage,
+    tsc,
     pins,
     already_defined,
 )

@@ -1,4 +1,4 @@
-"""Storage: each pool that holds a disk of the VM must be active there.
+"""Storage: each pool that holds a disk of the VM must be active there, and one for each disk that is copied there.
 
 A host whose storage is unknown is not refused.
 """
@@ -20,9 +20,10 @@ def mask(view: View, need: Need) -> BoolArray:
 def reason(view: View, need: Need, host: int) -> Reason:
     """Which are not on `host`; call only where `mask` is false."""
     missing = sorted(need.storage - (view.hosts[host].storage or frozenset()))
+    pools = ", ".join(f"at {one}" if one.startswith("/") else one for one in missing)
     return Reason(
         CODE,
-        f"has no storage pool {', '.join(missing)}",
-        remedy=f"start {', '.join(missing)} there: virsh pool-start",
+        f"has no storage pool {pools}",
+        remedy=f"start a pool {pools} there: virsh pool-start",
         missing=missing,
     )

@@ -44,6 +44,9 @@ class Need:
     """Those of the host where the snapshot has it running."""
     networks: frozenset[str] = frozenset()
     storage: frozenset[str] = frozenset()
+    local_disks: bool = False
+    """Some of its disks are on its host alone, also where a migration may copy them."""
+    tsc_hz: int | None = None
     defined_elsewhere: frozenset[str] = frozenset()
     """Hosts other than its own that hold a definition of it."""
     namesakes_on: frozenset[str] = frozenset()
@@ -66,6 +69,7 @@ class Need:
             self.versions,
             self.networks,
             self.storage,
+            self.tsc_hz,
             self.defined_elsewhere,
             self.namesakes_on,
             self.groups.pins,
@@ -152,7 +156,9 @@ class View:
             machine_type=facts.machine_type,
             versions=self.hosts[self.host_index[facts.host]].versions if facts.active and facts.host else (None, None),
             networks=facts.networks,
-            storage=facts.storage,
+            storage=facts.storage.union(disk.directory for disk in facts.copied_disks),
+            local_disks=bool(facts.local_disks),
+            tsc_hz=facts.tsc_hz,
             defined_elsewhere=frozenset(facts.defined_on) - {facts.host or ""},
             namesakes_on=_namesakes_on(facts, self._named[facts.name]),
             groups=self.groups[vm],

@@ -10,7 +10,18 @@ from typing import Any, Protocol, cast
 
 import libvirt  # type: ignore[import-untyped]
 
-__all__ = ["Connection", "Domain", "LibvirtError", "Named", "Pool", "Stats", "libvirt", "open_uri", "optional"]
+__all__ = [
+    "Connection",
+    "Domain",
+    "LibvirtError",
+    "Named",
+    "Parameters",
+    "Pool",
+    "Stats",
+    "libvirt",
+    "open_uri",
+    "optional",
+]
 
 LibvirtError: type[Exception] = libvirt.libvirtError
 """Carries `get_error_code()`, `get_error_domain()` and `get_error_message()`."""
@@ -18,6 +29,8 @@ LibvirtError: type[Exception] = libvirt.libvirtError
 
 Stats = Mapping[str, int | float | str | bool]
 """Typed parameters: statistics of a domain, a job, or a host."""
+Parameters = dict[str, int | str | list[str]]
+"""Typed parameters of a call; a list is a parameter that is given several times."""
 
 
 class Domain(Protocol):
@@ -39,7 +52,7 @@ class Domain(Protocol):
     def state(self) -> list[int]: ...
     def migrateStartPostCopy(self, flags: int = 0) -> int: ...
     def migrateSetMaxDowntime(self, downtime_ms: int, flags: int = 0) -> int: ...
-    def migrateToURI3(self, uri: str, params: Mapping[str, int | str], flags: int) -> int: ...
+    def migrateToURI3(self, uri: str, params: "Parameters", flags: int) -> int: ...
 
 
 class Named(Protocol):
@@ -52,6 +65,15 @@ class Pool(Named, Protocol):
     """A storage pool."""
 
     def XMLDesc(self, flags: int) -> str: ...
+    def refresh(self, flags: int = 0) -> int: ...
+    def info(self) -> list[int]: ...
+    def listVolumes(self) -> list[str]: ...
+
+
+class Volume(Named, Protocol):
+    """A file in a storage pool."""
+
+    def info(self) -> list[int]: ...
 
 
 class Connection(Protocol):
@@ -97,6 +119,8 @@ class Connection(Protocol):
     def listAllNetworks(self, flags: int) -> list[Named]: ...
     def listAllInterfaces(self, flags: int) -> list[Named]: ...
     def listAllStoragePools(self, flags: int) -> list[Pool]: ...
+    def storagePoolLookupByTargetPath(self, path: str) -> Pool: ...
+    def storageVolLookupByPath(self, path: str) -> Volume: ...
     def getAllDomainStats(self, stats: int, flags: int) -> list[tuple[Domain, Stats]]: ...
     def domainListGetStats(self, domains: list[Domain], stats: int, flags: int) -> list[tuple[Domain, Stats]]: ...
     def lookupByUUIDString(self, uuid: str) -> Domain: ...

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from posixpath import normpath
 from xml.etree import ElementTree as ET
 
+from ..cluster.model import LocalDisk
 from .xml_text import text_at
 
 _NVRAM_DIRECTORY = "/var/lib/libvirt/qemu/nvram"
@@ -47,6 +48,20 @@ def find_blockers(root: ET.Element, shared: SharedStorage, *, running: bool) -> 
         found.extend(_bound_clock(root))
     else:
         found.extend(_left_behind(root, shared))
+    return tuple(found)
+
+
+def find_local_disks(root: ET.Element, shared: SharedStorage) -> tuple[LocalDisk, ...]:
+    """The disks that libvirt can copy to another host while the guest runs: whole files that one guest writes."""
+    found = []
+    for disk in root.iterfind("devices/disk[@type='file']"):
+        source, target = disk.find("source"), disk.find("target")
+        path = None if source is None else source.get("file")
+        if path is None or target is None or shared.holds(path) or disk.get("device", "disk") != "disk":
+            continue
+        bound = any(disk.find(tag) is not None for tag in ("transient", "mirror", "shareable", "readonly"))
+        if not bound and disk.find("backingStore/source") is None:
+            found.append(LocalDisk(target=target.get("dev", "?"), path=path))
     return tuple(found)
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 
+from ..cluster.model import LocalDisk
 from ..cluster.observation import DomainFacts, DomainObservation, Event, HostObservation
 from ..cluster.ports import (
     BusyError,
@@ -19,7 +20,7 @@ from ..cluster.ports import (
     RefusedError,
     UnreachableError,
 )
-from . import dirty_rate, migration, peer
+from . import dirty_rate, disk_copy, migration, peer
 from .acting import act
 from .binding import Connection, libvirt, optional
 from .blockers import SharedStorage
@@ -145,23 +146,26 @@ class LibvirtCluster:
             limiting.cancel()
             await asyncio.wait({limiting})
 
-    async def probe_migration(self, uuid: str, source: str, destination: str) -> None:
+    async def probe_migration(self, uuid: str, source: str, destination: str, copied: Sequence[LocalDisk] = ()) -> None:
         """Let `source` go towards a migration as far as is harmless; see `peer`.
 
         Where the destination swallows packets, the source's libvirt tries for minutes; nobody waits so long for it.
         """
         address, target = self._address(source), self._address(destination)
+        disks = [disk.target for disk in copied]
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                await act(address, lambda connection: peer.probe(connection, source, uuid, target))
+                await act(address, lambda connection: peer.probe(connection, source, uuid, target, disks))
         except TimeoutError:
             raise PeerError(source, f"no answer from {target.peer_uri} within {PROBE_TIMEOUT_S:.0f} s") from None
+        if copied:
+            await act(target, lambda connection: disk_copy.check(connection, destination, copied))
         # Without an address of its own libvirt chooses where memory is sent, and does not tell beforehand.
         if target.migration_address is None or await self._receives(destination):
             return
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                await act(address, lambda connection: peer.knock(connection, source, uuid, target))
+                await act(address, lambda connection: peer.knock(connection, source, uuid, target, disks))
         except TimeoutError:
             text = f"no answer from {peer.memory_port(target)} within {PROBE_TIMEOUT_S:.0f} s"
             raise MemoryPortError(source, text) from None

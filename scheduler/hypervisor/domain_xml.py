@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 from ..cluster.observation import DomainFacts
 from ..cluster.ports import Definition, DefinitionError
-from .blockers import SharedStorage, find_blockers
+from .blockers import SharedStorage, find_blockers, find_local_disks
 from .xml_text import memory_mib_at, number_at, parse, text_at
 
 NAMESPACE = "urn:virt-scheduler:1"
@@ -53,6 +53,8 @@ def _facts(root: ET.Element, shared: SharedStorage, *, running: bool) -> DomainF
             source.get("pool", "") for source in root.iterfind("devices/disk[@type='volume']/source[@pool]")
         ),
         blockers=find_blockers(root, shared, running=running),
+        local_disks=find_local_disks(root, shared),
+        tsc_hz=_tsc_hz(root),
         labels=labels,
         placement_autostart=autostart,
     )
@@ -83,6 +85,13 @@ def _named_features(cpu: ET.Element | None) -> frozenset[str] | None:
     return frozenset(
         feature.get("name", "") for feature in cpu.iterfind("feature") if feature.get("policy") in {None, "require"}
     )
+
+
+def _tsc_hz(root: ET.Element) -> int | None:
+    """Under emulation QEMU makes the counter itself, at any frequency."""
+    timer = root.find("clock/timer[@name='tsc'][@frequency]")
+    text = "" if timer is None else timer.get("frequency", "")
+    return int(text) if text.isascii() and text.isdigit() and root.get("type") == "kvm" else None
 
 
 def _networks(root: ET.Element) -> frozenset[str]:

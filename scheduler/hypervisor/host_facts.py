@@ -19,6 +19,23 @@ SHARED_POOL_TYPES = frozenset({"netfs", "gluster", "rbd", "iscsi", "iscsi-direct
 """Pools whose contents every host sees that has the pool."""
 
 
+_FILE_POOL_TYPES = frozenset({"dir", "fs", "netfs"})
+
+
+@dataclass(frozen=True, slots=True)
+class _StoragePool:
+    name: str
+    xml: ET.Element
+
+    @property
+    def kind(self) -> str:
+        return self.xml.get("type", "")
+
+    @property
+    def target(self) -> str | None:
+        return text_at(self.xml, "target/path")
+
+
 @dataclass(frozen=True, slots=True)
 class HostInventory:
     """The facts of a host, and which storage on it is shared."""
@@ -34,7 +51,8 @@ def read_host(connection: Connection, shared_directories: Iterable[str], kind: c
     capabilities = _ask(connection.getCapabilities)
     model = cpu.host_model(connection, kind)
     features = None if model is None else cpu.expand(connection, kind, model)
-    pools = _ask(lambda: connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE))
+    found = _ask(lambda: connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE))
+    pools = None if found is None else [_StoragePool(pool.name(), xml) for pool in found if (xml := _described(pool))]
     facts = HostFacts(
         cpus=int(info[2]),
         memory_mib=int(info[1] if memory is None else memory[0]),
@@ -43,7 +61,8 @@ def read_host(connection: Connection, shared_directories: Iterable[str], kind: c
         domain_types=None if capabilities is None else domain_types(capabilities),
         machine_types=None if capabilities is None else machine_types(capabilities),
         networks=_networks(connection),
-        storage=None if pools is None else frozenset(pool.name() for pool in pools),
+        storage=None if pools is None else _storage(pools),
+        tsc_hz=None if capabilities is None else tsc_hz(capabilities),
         uuid="" if capabilities is None else host_uuid(capabilities),
         hypervisor_version=_version(_ask(connection.getVersion)),
         libvirt_version=_version(_ask(connection.getLibVersion)),
@@ -95,20 +114,35 @@ def _networks(connection: Connection) -> frozenset[str] | None:
     )
 
 
-def _shared_storage(pools: Iterable[Pool], directories: Iterable[str]) -> SharedStorage:
+def tsc_hz(capabilities: str) -> int | None:
+    """How fast the host's time stamp counter counts; None: unknown, or it is scaled to what a guest wants."""
+    counter = ET.fromstring(capabilities).find("host/cpu/counter[@name='tsc']")  # noqa: S314 - made by libvirt itself
+    if counter is None or counter.get("scaling") == "yes":
+        return None
+    frequency = counter.get("frequency", "")
+    return int(frequency) if frequency.isdigit() else None
+
+
+def _described(pool: Pool) -> ET.Element | None:
+    xml = _ask(lambda: pool.XMLDesc(0))
+    return None if xml is None else ET.fromstring(xml)  # noqa: S314 - made by libvirt itself
+
+
+def _storage(pools: Iterable[_StoragePool]) -> frozenset[str]:
+    """Their names; and as directories those into which libvirt copies a disk that is a file."""
+    directories = {pool.target for pool in pools if pool.kind in _FILE_POOL_TYPES and pool.target}
+    return frozenset({pool.name for pool in pools} | directories)
+
+
+def _shared_storage(pools: Iterable[_StoragePool], directories: Iterable[str]) -> SharedStorage:
     shared = SharedStorage(tuple(directories))
     names, targets = set(), []
     for pool in pools:
-        xml = _ask(lambda pool=pool: pool.XMLDesc(0))  # type: ignore[misc]
-        if xml is None:
-            continue
-        root = ET.fromstring(xml)  # noqa: S314 - made by libvirt itself
-        target = text_at(root, "target/path")
-        if root.get("type") in SHARED_POOL_TYPES or (target and shared.holds(target)):
-            names.add(pool.name())
+        if pool.kind in SHARED_POOL_TYPES or (pool.target and shared.holds(pool.target)):
+            names.add(pool.name)
             # A mounted pool's files are used by path as well; /dev, where block pools appear, is not theirs alone.
-            if root.get("type") in {"netfs", "vstorage"} and target:
-                targets.append(target)
+            if pool.kind in {"netfs", "vstorage"} and pool.target:
+                targets.append(pool.target)
     return SharedStorage((*shared.directories, *targets), frozenset(names))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..cluster.observation import DomainFacts, DomainObservation, HostObservation
 from ..cluster.ports import CpuAnswer, DefinitionError, RefusedError
-from . import cpu, cpu_guests, statistics
+from . import cpu, cpu_guests, disk_copy, statistics
 from .binding import Connection, Domain, LibvirtError, Stats, libvirt
 from .blockers import SharedStorage
 from .domain_xml import HOST_DEPENDENT_CPU_MODES, read_facts
@@ -189,6 +189,9 @@ class Inventory:
             facts = read_facts(xml, self.shared, running=running)
         except DefinitionError as error:
             return DomainFacts(vcpus=1, memory_mib=1, blockers=(f"its XML cannot be read: {error}",))
+        if running:
+            sized = (replace(disk, size_mib=disk_copy.size_mib(connection, disk.path)) for disk in facts.local_disks)
+            facts = replace(facts, local_disks=tuple(sized)) if facts.local_disks else facts
         return self._with_cpu(connection, facts) if running and facts.cpu_xml else facts
 
     def _with_cpu(self, connection: Connection, facts: DomainFacts) -> DomainFacts:

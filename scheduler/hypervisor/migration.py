@@ -6,7 +6,7 @@ They go peer to peer, from libvirtd to libvirtd, and so go on without this proce
 from dataclasses import replace
 
 from ..cluster.ports import HostAddress, Job, MigrationOptions
-from .binding import Connection, Domain, LibvirtError, Stats, libvirt
+from .binding import Connection, Domain, LibvirtError, Parameters, Stats, libvirt
 from .errors import code_of
 from .statistics import counter
 
@@ -27,12 +27,14 @@ def flags(options: MigrationOptions) -> int:
         chosen |= libvirt.VIR_MIGRATE_PARALLEL
     if options.tls:
         chosen |= libvirt.VIR_MIGRATE_TLS
+    if options.copied_disks:
+        chosen |= libvirt.VIR_MIGRATE_NON_SHARED_DISK
     return chosen
 
 
-def parameters(destination: HostAddress, options: MigrationOptions) -> dict[str, int | str]:
+def parameters(destination: HostAddress, options: MigrationOptions) -> Parameters:
     """The typed parameters of migrateToURI3."""
-    chosen: dict[str, int | str] = {}
+    chosen: Parameters = {}
     if destination.migration_address is not None:
         address = destination.migration_address
         chosen[libvirt.VIR_MIGRATE_PARAM_URI] = f"tcp://[{address}]" if ":" in address else f"tcp://{address}"
@@ -40,6 +42,8 @@ def parameters(destination: HostAddress, options: MigrationOptions) -> dict[str,
         chosen[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = options.bandwidth_mib_per_s
     if options.parallel_connections > 1:
         chosen[libvirt.VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS] = options.parallel_connections
+    if options.copied_disks:  # without it libvirt would copy disks on shared storage onto themselves
+        chosen[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(options.copied_disks)
     return chosen
 
 

@@ -10,10 +10,11 @@ QEMU will take it in. Between migrations nothing listens there, so "refused" is 
 """
 
 import errno
+from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from ..cluster.ports import HostAddress, MemoryPortError, PeerError
-from .binding import Connection, LibvirtError, libvirt
+from .binding import Connection, LibvirtError, Parameters, libvirt
 from .errors import PEER_DOMAINS, alive, domain_of, errno_of
 from .xml_text import parse
 
@@ -25,12 +26,14 @@ _UNREACHED = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EACC
 """What a firewall or a missing route answers; a REJECT with a TCP reset cannot be told from a port that is free."""
 
 
-def probe(connection: Connection, host: str, uuid: str, destination: HostAddress) -> None:
+def probe(
+    connection: Connection, host: str, uuid: str, destination: HostAddress, copied_disks: Sequence[str] = ()
+) -> None:
     """Go as far towards a migration of the domain as can be gone without harm.
 
     Raises PeerError when the destination's libvirt cannot be reached or lets nobody in, LibvirtError for all else.
     """
-    error = _ask(connection, uuid, destination.peer_uri)
+    error = _ask(connection, uuid, destination.peer_uri, copied_disks)
     if error is None or _STRANGER in str(error):
         return
     if domain_of(error) in PEER_DOMAINS and alive(connection):
@@ -38,12 +41,14 @@ def probe(connection: Connection, host: str, uuid: str, destination: HostAddress
     raise error
 
 
-def knock(connection: Connection, host: str, uuid: str, destination: HostAddress) -> None:
+def knock(
+    connection: Connection, host: str, uuid: str, destination: HostAddress, copied_disks: Sequence[str] = ()
+) -> None:
     """Have the host send packets to the destination's port for memory. Raises MemoryPortError, LibvirtError.
 
     Not to be asked while a migration comes in there: QEMU would take the knock for it.
     """
-    error = _ask(connection, uuid, f"qemu+tcp://{memory_port(destination)}/system")
+    error = _ask(connection, uuid, f"qemu+tcp://{memory_port(destination)}/system", copied_disks)
     if error is None or (domain_of(error) in PEER_DOMAINS and alive(connection) and errno_of(error) not in _UNREACHED):
         return
     if domain_of(error) in PEER_DOMAINS and alive(connection):
@@ -57,7 +62,7 @@ def memory_port(destination: HostAddress) -> str:
     return f"[{address}]:{destination.migration_port}" if ":" in address else f"{address}:{destination.migration_port}"
 
 
-def _ask(connection: Connection, uuid: str, uri: str) -> Exception | None:
+def _ask(connection: Connection, uuid: str, uri: str, copied_disks: Sequence[str]) -> Exception | None:
     """Libvirt's answer to a migration to `uri` that cannot come about."""
     domain = connection.lookupByUUIDString(uuid)
     root = parse(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE), "domain")
@@ -68,8 +73,12 @@ def _ask(connection: Connection, uuid: str, uri: str) -> Exception | None:
     flags |= libvirt.VIR_MIGRATE_LIVE if domain.isActive() else libvirt.VIR_MIGRATE_OFFLINE
     if domain.isPersistent():
         flags |= libvirt.VIR_MIGRATE_PERSIST_DEST
+    parameters: Parameters = {libvirt.VIR_MIGRATE_PARAM_DEST_XML: ET.tostring(root, encoding="unicode")}
+    if copied_disks:
+        flags |= libvirt.VIR_MIGRATE_NON_SHARED_DISK
+        parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(copied_disks)
     try:
-        domain.migrateToURI3(uri, {libvirt.VIR_MIGRATE_PARAM_DEST_XML: ET.tostring(root, encoding="unicode")}, flags)
+        domain.migrateToURI3(uri, parameters, flags)
     except LibvirtError as error:
         return error
     return None

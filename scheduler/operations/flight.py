@@ -146,7 +146,7 @@ class Flight:
             raise _EndedError(MigrationState.FAILED, f"it does not run on {record.source} any more")
         if await cluster.job(record.source, record.uuid) is not None:
             raise _EndedError(MigrationState.FAILED, "somebody else is migrating it")
-        if why := await preflight(cluster, record.uuid, record.source, record.destination):
+        if why := await preflight(cluster, vm, record.destination):
             raise _EndedError(MigrationState.FAILED, texts(why))
         if domain.autostart:
             await self._context.journal.note_autostart(record.id)
@@ -159,6 +159,7 @@ class Flight:
             post_copy=self._settings.post_copy and domain.state is not VmState.PAUSED,
             parallel_connections=self._settings.parallel_connections,
             tls=self._settings.tls,
+            copied_disks=tuple(disk.target for disk in vm.copied_disks),
         )
 
     async def _migrate(self, options: MigrationOptions) -> str:

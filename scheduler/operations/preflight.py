@@ -1,6 +1,10 @@
 """The last checks before a migration, which only the hosts themselves can make."""
 
+from typing import Final
+
+from ..cluster.model import Vm
 from ..cluster.ports import (
+    CopyError,
     HypervisorCluster,
     HypervisorError,
     MemoryPortError,
@@ -10,32 +14,47 @@ from ..cluster.ports import (
 )
 from ..cluster.reason import Reason
 
-CODE_PEER = "peer_unreachable"
-CODE_MEMORY_PORT = "memory_port_blocked"
-CODE_UNSAFE = "unsafe_disk"
-CODE_SOURCE = "source_refuses"
 CODE_UNANSWERED = "not_checked"
-_TRY = "see which ways are open with `virt-scheduler check --connect`"
-_OPEN = "open TCP ports 49152 to 49215 there for the other hosts, or name its first in `migration_port`"
-_SAFE = "give its disks cache='none', and storage that libvirt knows as shared, or allow copy_storage"
+_REFUSALS: Final[dict[type[RefusedError], tuple[str, str, str]]] = {
+    PeerError: (
+        "peer_unreachable",
+        "{source} cannot reach the libvirt of {destination}",
+        "see which ways are open with `virt-scheduler check --connect`",
+    ),
+    MemoryPortError: (
+        "memory_port_blocked",
+        "{source} cannot send memory to {destination}",
+        "open TCP ports 49152 to 49215 there for the other hosts, or name its first in `migration_port`",
+    ),
+    CopyError: (
+        "disk_copy",
+        "its disks cannot be copied to {destination}",
+        "have a storage pool with room there, and move away what has the disk's name, if nothing needs it",
+    ),
+    UnsafeError: (
+        "unsafe_disk",
+        "the libvirt of {source} refuses",
+        "put its disks on storage that libvirt knows as shared, with cache='none', or allow copy_storage",
+    ),
+    RefusedError: ("source_refuses", "the libvirt of {source} refuses", ""),
+}
+"""Its code, what it says before the host's own words, and what would help; the special kinds first."""
 
 
-async def preflight(cluster: HypervisorCluster, uuid: str, source: str, destination: str) -> tuple[Reason, ...]:
-    """What the source's libvirt holds against migrating a running VM to `destination`; empty when nothing.
+async def preflight(cluster: HypervisorCluster, vm: Vm, destination: str) -> tuple[Reason, ...]:
+    """What the hosts hold against migrating `vm`, which runs, to `destination`; empty when nothing.
 
     The source really connects to the destination with its own credentials, makes the checks of its own that begin a
     migration, and sends packets to where the destination's QEMU will take in the memory, if that address is configured.
     """
+    source = vm.host or ""
     try:
-        await cluster.probe_migration(uuid, source, destination)
-    except PeerError as error:
-        return (Reason(CODE_PEER, f"{source} cannot reach the libvirt of {destination}: {error.text}", remedy=_TRY),)
-    except MemoryPortError as error:
-        return (Reason(CODE_MEMORY_PORT, f"{source} cannot send memory to {destination}: {error.text}", remedy=_OPEN),)
-    except UnsafeError as error:
-        return (Reason(CODE_UNSAFE, f"the libvirt of {source} refuses: {error.text}", remedy=_SAFE),)
+        await cluster.probe_migration(vm.uuid, source, destination, vm.copied_disks)
     except RefusedError as error:
-        return (Reason(CODE_SOURCE, f"the libvirt of {source} refuses: {error.text}"),)
+        kind = next(kind for kind in _REFUSALS if isinstance(error, kind))
+        code, text, remedy = _REFUSALS[kind]
+        told = text.format(source=source, destination=destination)
+        return (Reason(code, f"{told}: {error.text}", remedy=remedy),)
     except HypervisorError as error:
         return (Reason(CODE_UNANSWERED, f"could not be checked: {error}"),)
     return ()

@@ -1,9 +1,9 @@
 """What the operator may choose about acting, with the defaults that hold without a config. Times in seconds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from ..cluster.model import Vm
+from ..cluster.model import Snapshot, Vm
 from ..cluster.rules import selected_by_any
 
 
@@ -56,10 +56,19 @@ class MigrationSettings:
     """Abort one that stalls when nothing is left to help it."""
     parallel_connections: int = 1
     tls: bool = False
+    copy_storage: bool = False
+    """Copy disks on local storage along; else they keep their VM where it is."""
     timeout_seconds: float = 3600.0
     """A migration that takes longer is aborted; the VM stays where it was."""
     classes: tuple["MigrationClass", ...] = ()
     """VMs that are migrated otherwise; the first that means a VM counts."""
+
+    def copying(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with disks that may be copied no longer in the way of running VMs."""
+        if not (self.copy_storage or any(kind.settings.copy_storage for kind in self.classes)):
+            return snapshot
+        vms = (_free(vm) if vm.local_disks and vm.active and self.of(vm).copy_storage else vm for vm in snapshot.vms)
+        return replace(snapshot, vms=tuple(vms))
 
     def of(self, vm: Vm | None) -> "MigrationSettings":
         """How this VM is migrated; as most are where it is not known."""
@@ -89,3 +98,9 @@ class Retention:
     """Of cycles that acted."""
     snapshots_max_size_mib: int = 64
     """Of all of them together, compressed."""
+
+
+def _free(vm: Vm) -> Vm:
+    copied = {disk.blocker for disk in vm.local_disks}
+    blockers = tuple(blocker for blocker in vm.blockers if blocker not in copied)
+    return replace(vm, blockers=blockers, movable=not blockers)

@@ -50,6 +50,8 @@ def _vm_key(snapshot: Snapshot, vm: Vm) -> tuple[object, ...]:
         vm.machine_type or "",
         _names(vm.networks),
         _names(vm.storage),
+        _figure(vm.tsc_hz),
+        sum(disk.size_mib or 0.0 for disk in vm.copied_disks),
     )
 
 
@@ -69,6 +71,7 @@ def _host_key(snapshot: Snapshot, host: Host) -> tuple[object, ...]:
         _names(host.machine_types),
         _names(host.networks),
         _names(host.storage),
+        _figure(host.tsc_hz),
         tuple(version or "" for version in host.versions),
         tuple(host.labels.get(rule.spread_over or "", "") for rule in snapshot.rules.anti_affinity),
     )

@@ -38,7 +38,7 @@ class MigrationCost:
     seconds: float
     downtime_ms: float
     transferred_mib: float
-    """All that is sent, memory that was written meanwhile again."""
+    """All that is sent, memory that was written meanwhile again, and disks that are copied."""
     helped_by: str
     """What a migration of a guest that writes faster than can be sent ends by: `downtime_limit`, `auto_converge`,
     `post_copy`; empty where it ends by itself, or not at all."""
@@ -126,11 +126,12 @@ def predict(vm: Vm, pace: Pace) -> MigrationCost:
         rounds = 1
     left = memory * ratio**rounds
     sent = memory * (1 - ratio**rounds) / (1 - ratio)
-    seconds = pace.overhead_seconds + sent / bandwidth
+    disks = sum(disk.size_mib or 0.0 for disk in vm.copied_disks)
+    seconds = pace.overhead_seconds + (sent + disks) / bandwidth
     return MigrationCost(
         seconds=seconds,
         downtime_ms=max(0.0 if helped_by == "post_copy" else 1000 * left / bandwidth, pace.downtime_ms),
-        transferred_mib=sent + left,
+        transferred_mib=sent + left + disks,
         helped_by=helped_by,
         core_seconds=seconds
         * max(1.0, vm.migration_overrun_factor or 1.0, pace.overrun_factor)

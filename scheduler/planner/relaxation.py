@@ -25,6 +25,7 @@ from ..filters import (
     registry,
     stale,
     storage,
+    tsc,
 )
 from ..filters.view import Need, View
 
@@ -42,6 +43,7 @@ COST_ORDER: Final = (
     machine_type.CODE,
     cpu_features.CODE_UNKNOWN,
     cpu_features.CODE,
+    tsc.CODE,
     domain_type.CODE,
     older_hypervisor.CODE,
     devices.CODE,
@@ -160,6 +162,10 @@ def _machine_type(view: View, need: Need, host: int) -> tuple[View, Need, str]:
     return view, replace(need, machine_type=None), text
 
 
+def _any_tsc(view: View, need: Need, host: int) -> tuple[View, Need, str]:
+    return view, replace(need, tsc_hz=None), f"the TSC of {view.hosts[host].name} were as fast as the guest's"
+
+
 def _domain_type(view: View, need: Need, host: int) -> tuple[View, Need, str]:
     return view, replace(need, domain_type=None), f"{view.hosts[host].name} offered {need.domain_type}"
 
@@ -186,6 +192,7 @@ _RELAX: Final[Mapping[str, _Relax]] = {
     networks.CODE: _networks,
     storage.CODE: _storage,
     machine_type.CODE: _machine_type,
+    tsc.CODE: _any_tsc,
     domain_type.CODE: _domain_type,
     older_hypervisor.CODE: _newer,
     devices.CODE: _movable,

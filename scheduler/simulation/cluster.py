@@ -7,7 +7,7 @@ import asyncio
 import uuid as uuids
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from ..cluster.model import VmState
+from ..cluster.model import LocalDisk, VmState
 from ..cluster.observation import DomainFacts, DomainObservation, Event, EventKind, HostObservation
 from ..cluster.ports import (
     BusyError,
@@ -160,7 +160,13 @@ class SimulatedCluster(World):
         await asyncio.shield(transfer.ended)
         await self._reach(source)
 
-    async def probe_migration(self, uuid: str, source: str, destination: str) -> None:
+    async def probe_migration(
+        self,
+        uuid: str,
+        source: str,
+        destination: str,
+        copied: Sequence[LocalDisk] = (),  # noqa: ARG002 - has no disks
+    ) -> None:
         """See HypervisorCluster."""
         self._domain(await self._reach(source), uuid)
         if why := self._hosts[destination].unreachable or self._hosts[destination].peer_error:

@@ -39,6 +39,7 @@ class Scene:
                 machine_types=host.machine_types,
                 networks=host.networks,
                 storage=host.storage,
+                tsc_hz=host.tsc_hz,
                 libvirt_version=host.libvirt_version or "",
                 hypervisor_version=host.hypervisor_version or "",
             )
@@ -77,6 +78,8 @@ class Scene:
             networks=vm.networks,
             storage=vm.storage,
             blockers=blockers,
+            local_disks=vm.local_disks,
+            tsc_hz=vm.tsc_hz,
             labels=vm.labels,
         )
         self.cluster.add_vm(host, vm.name, facts, uuid=vm.uuid, running=vm.active)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scheduler.cluster.model import HostState, Vm, VmState
+from scheduler.cluster.model import HostState, LocalDisk, Vm, VmState
 from scheduler.filters import registry
 from scheduler.filters.view import View
 from tests.unit.clusters import cluster, host, vm
@@ -23,7 +23,7 @@ def remedies(there: dict[str, object], moving: dict[str, object], *others: Vm) -
         (
             {"storage": frozenset()},
             {"storage": frozenset({"nfs"})},
-            {"storage_missing": "start nfs there: virsh pool-start"},
+            {"storage_missing": "start a pool nfs there: virsh pool-start"},
         ),
         (
             {"networks": frozenset()},
@@ -33,12 +33,31 @@ def remedies(there: dict[str, object], moving: dict[str, object], *others: Vm) -
         (
             {},
             {"movable": False, "blockers": ("CD-ROM sda with local medium: /a.iso", "shared memory x (shmem)")},
-            {"not_movable": "eject the medium: virsh change-media --eject"},
+            {
+                "not_movable": "eject the medium: virsh change-media --eject; "
+                "detach the device for the move: virsh detach-device"
+            },
         ),
         (
             {},
             {"movable": False, "blockers": ("disk vda on local storage: /a", "disk vdb on local storage: /b")},
-            {"not_movable": "put the disk on storage that all hosts see, or name its directory in shared_directories"},
+            {
+                "not_movable": "put the disk on storage that all hosts see, name its directory in shared_directories, "
+                "or let a migration class with copy_storage mean it"
+            },
+        ),
+        (
+            {"storage": frozenset({"nfs"})},
+            {"local_disks": (LocalDisk(target="vda", path="/images/a.img"),)},
+            {"storage_missing": "start a pool at /images there: virsh pool-start"},
+        ),
+        (
+            {"tsc_hz": 2_000_000_000},
+            {"tsc_hz": 3_000_000_000},
+            {
+                "tsc_frequency": "leave the frequency out of clock/timer, and the feature invtsc with it, "
+                "and start it anew"
+            },
         ),
     ],
 )

@@ -16,7 +16,7 @@ from scheduler.cluster.ports import (
 )
 from scheduler.hypervisor import cpu, migration, statistics
 from scheduler.hypervisor.errors import port_error
-from scheduler.hypervisor.host_facts import machine_types
+from scheduler.hypervisor.host_facts import machine_types, tsc_hz
 from scheduler.hypervisor.inventory import GuestKinds
 
 CPU = "<cpu mode='custom' match='exact'><model>Haswell</model></cpu>"
@@ -199,3 +199,22 @@ def test_hosts_are_described_for_the_commonest_kind_of_guest():
     assert kinds.commonest == "kvm"
     kinds.forget("node2")
     assert kinds.commonest == "qemu"
+
+
+@pytest.mark.parametrize(
+    ("counter", "expected"),
+    [
+        ("<counter name='tsc' frequency='2599999000' scaling='no'/>", 2_599_999_000),
+        ("<counter name='tsc' frequency='2599999000' scaling='yes'/>", None),
+        ("", None),
+    ],
+)
+def test_the_time_stamp_counter_of_a_host(counter, expected):
+    assert tsc_hz(f"<capabilities><host><cpu>{counter}</cpu></host></capabilities>") == expected
+
+
+def test_disks_are_copied_by_name():
+    options = MigrationOptions(persistent=True, copied_disks=("vda", "vdb"))
+    destination = HostAddress(name="n", uri="u", peer_uri="p")
+    assert migration.flags(options) & libvirt.VIR_MIGRATE_NON_SHARED_DISK
+    assert migration.parameters(destination, options) == {libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS: ["vda", "vdb"]}

@@ -68,7 +68,7 @@ async def test_counters_that_the_host_does_not_tell_are_none(libvirtd, watched):
     assert observation.cpu_busy_ns is not None
     assert observation.facts.cpu_features is None
     assert observation.facts.networks == {"network:default", "bridge:eth1"}
-    assert observation.facts.storage == {"default-pool"}
+    assert observation.facts.storage == {"default-pool", "/default-pool"}
 
 
 async def test_changed_metadata_is_read_anew(libvirtd, watched):

@@ -252,3 +252,38 @@ def test_reading_needs_no_libvirt():
         "assert not {'libvirt', 'libvirtmod'} & sys.modules.keys(), sys.modules.keys()"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("device", "copied"),
+    [
+        ("<disk type='file'><source file='/var/a.img'/><target dev='vda'/></disk>", [("vda", "/var/a.img")]),
+        (
+            "<disk type='file'><source file='/var/a.img'/><backingStore/><target dev='vda'/></disk>",
+            [("vda", "/var/a.img")],
+        ),
+        ("<disk type='file'><source file='/srv/shared/a.img'/><target dev='vda'/></disk>", []),
+        ("<disk type='file' device='cdrom'><source file='/var/a.iso'/><target dev='sda'/></disk>", []),
+        ("<disk type='file'><source file='/var/a.img'/><readonly/><target dev='vda'/></disk>", []),
+        ("<disk type='file'><source file='/var/a.img'/><shareable/><target dev='vda'/></disk>", []),
+        (
+            """<disk type='file'><source file='/var/a.img'/><backingStore type='file'><source file='/base'/>
+            </backingStore><target dev='vda'/></disk>""",
+            [],
+        ),
+        ("<disk type='block'><source dev='/dev/sdb'/><target dev='vda'/></disk>", []),
+    ],
+)
+def test_which_disks_can_be_copied(device, copied):
+    facts = read_facts(domain(device), SHARED, running=True)
+    assert [(disk.target, disk.path) for disk in facts.local_disks] == copied
+    assert all(disk.blocker in facts.blockers for disk in facts.local_disks)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("kvm", 2_600_000_000), ("qemu", None)])
+def test_the_frequency_that_a_guest_was_promised(kind, expected):
+    xml = (
+        f"<domain type='{kind}'><name>a</name><memory>1</memory>"
+        "<clock><timer name='tsc' frequency='2600000000'/></clock></domain>"
+    )
+    assert read_facts(xml, SHARED, running=True).tsc_hz == expected
