@@ -6,6 +6,7 @@ from ..cluster.reason import Reason
 from .view import BoolArray, Need, View
 
 CODE = "domain_type"
+_KVM = "switch virtualisation on in that host's firmware and load the kvm modules"
 
 
 def mask(view: View, need: Need) -> BoolArray:
@@ -20,4 +21,5 @@ def reason(view: View, need: Need, host: int) -> Reason:
     """What `host` does not offer; call only where `mask` is false."""
     offered = ", ".join(sorted(view.hosts[host].domain_types or ()))
     text = f"offers no {need.domain_type}" + (f", only {offered}" if offered else "")
-    return Reason(CODE, text, domain_type=need.domain_type)
+    remedy = _KVM if need.domain_type == "kvm" else ""
+    return Reason(CODE, text, remedy=remedy, domain_type=need.domain_type)

@@ -52,6 +52,11 @@ def remedies(there: dict[str, object], moving: dict[str, object], *others: Vm) -
             {"storage_missing": "start a pool at /images there: virsh pool-start"},
         ),
         (
+            {"domain_types": frozenset({"qemu"})},
+            {"domain_type": "kvm"},
+            {"domain_type": "switch virtualisation on in that host's firmware and load the kvm modules"},
+        ),
+        (
             {"tsc_hz": 2_000_000_000},
             {"tsc_hz": 3_000_000_000},
             {
