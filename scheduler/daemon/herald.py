@@ -3,11 +3,13 @@
 import structlog
 
 from ..cluster.observation import Event, EventKind
-from ..operations.records import Decision, MigrationRecord, MigrationState, PlacementRecord
+from ..operations.records import Decision, MigrationRecord, MigrationState, PlacementRecord, Progress
 from ..planner.plan import Unmoved
 from ..planner.standing import Standing
 from ..web.metrics import Metrics
 from .notices import Notices
+
+MIB = 1024 * 1024
 
 log = structlog.get_logger(__name__)
 
@@ -19,6 +21,7 @@ class Herald:
         self._metrics = metrics
         self._notices = notices
         self._told: dict[int, MigrationState] = {}
+        self._stage: dict[int, tuple[int, int]] = {}
         self._lost: set[str] = set()
 
     def event(self, event: Event) -> None:
@@ -51,6 +54,7 @@ class Herald:
     def migration(self, record: MigrationRecord) -> None:
         """A migration has a new state, or has come further."""
         if record.state is self._told.get(record.id):
+            self._progress(record)
             return
         self._told[record.id] = record.state
         level = log.warning if record.state in {MigrationState.FAILED, MigrationState.UNKNOWN} else log.info
@@ -70,7 +74,20 @@ class Herald:
         self._notices.publish("migration", text, id=record.id, vm=record.vm, state=record.state, **_figures(record))
         if record.state.final:
             del self._told[record.id]
+            self._stage.pop(record.id, None)
             self._metrics.migration_ended(record)
+
+    def _progress(self, record: MigrationRecord) -> None:
+        """It has come further: told at each tenth and at each doubling of iterations, so some twenty times at most."""
+        progress = record.progress
+        if progress is None or record.state is not MigrationState.MIGRATING:
+            return
+        stage = int((record.progress_ratio or 0.0) * 10), (progress.iteration or 0).bit_length()
+        if stage == self._stage.get(record.id):
+            return
+        self._stage[record.id] = stage
+        text = f"{record.vm} {record.source} -> {record.destination}: {_so_far(record.progress_ratio, progress)}"
+        self._notices.publish("progress", text, id=record.id, vm=record.vm, progress=progress)
 
     def placement(self, record: PlacementRecord) -> None:
         """A placement has ended."""
@@ -91,6 +108,18 @@ class Herald:
     def standing(self, standing: Standing | None) -> None:
         """How the cluster stands; None when that is not known."""
         self._metrics.stands(standing)
+
+
+def _so_far(ratio: float | None, progress: Progress) -> str:
+    told = [
+        None if ratio is None else f"{ratio:.0%} is across",
+        None if progress.remaining_bytes is None else f"{progress.remaining_bytes / MIB:,.0f} MiB remain",
+        None if progress.iteration is None else f"iteration {progress.iteration}",
+        None
+        if progress.dirty_bytes_per_second is None
+        else f"{progress.dirty_bytes_per_second / MIB:,.0f} MiB/s are written again",
+    ]
+    return ", ".join(filter(None, told)) or "under way"
 
 
 def _figures(record: MigrationRecord) -> dict[str, object]:

@@ -19,7 +19,7 @@ from .history import Move, span, texts
 from .journal import JournalError
 from .outcome import Outcome, Sight, outcome, sight
 from .preflight import preflight
-from .progress import FinalFigures, final_figures, ratio
+from .progress import FinalFigures, final_figures, progress, ratio
 from .records import MigrationRecord, MigrationState, Trigger
 from .settings import MigrationSettings
 
@@ -192,7 +192,8 @@ class Flight:
             return False
         if job is None or not job.outgoing:
             return False
-        self._tell(replace(self.record, progress_ratio=ratio(job, self.record.progress_ratio)))
+        told = replace(self.record, progress_ratio=ratio(job, self.record.progress_ratio))
+        self._tell(replace(told, progress=progress(job, clock.wall())))
         if self._since_by_wall:
             self._migrating_since_s = clock.monotonic() - job.elapsed_ms / 1000
             self._since_by_wall = False
@@ -305,6 +306,7 @@ class Flight:
             transferred_bytes=figures.transferred_bytes,
             transfer_seconds=figures.transfer_seconds if completed else None,
             progress_ratio=1.0 if completed else record.progress_ratio,
+            progress=None,
         )
 
     async def _remember(self, move: Move) -> None:

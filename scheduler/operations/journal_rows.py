@@ -18,7 +18,8 @@ from .records import (
     Trigger,
 )
 
-MIGRATION_COLUMNS = tuple(field.name for field in fields(MigrationRecord) if field.name not in {"id", "progress_ratio"})
+_NOT_KEPT = {"id", "progress_ratio", "progress"}
+MIGRATION_COLUMNS = tuple(field.name for field in fields(MigrationRecord) if field.name not in _NOT_KEPT)
 
 
 def to_json(record: PlacementRecord | Decision | Recommendation | RequestRecord) -> str:

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..cluster.ports import Job
+from .records import Progress
+
+MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,25 @@ def ratio(job: Job, before: float | None) -> float | None:
         return before
     across = 1.0 - job.remaining_bytes / job.total_bytes
     return max(min(across, 1.0), before or 0.0)
+
+
+def progress(job: Job, now: float) -> Progress:
+    """A running job's figures at `now`, in Unix seconds.
+
+    What remains is carried over in r / (b - d): r / b for itself, then what was written meanwhile at rate d, and so on,
+    a geometric series in d / b.
+    """
+    remaining, bandwidth, dirty = job.remaining_bytes, job.bandwidth_mib_per_s, job.dirty_mib_per_s
+    expected_end_at = None
+    if remaining is not None and bandwidth is not None and bandwidth > (dirty or 0.0):
+        expected_end_at = now + remaining / MIB / (bandwidth - (dirty or 0.0))
+    return Progress(
+        transferred_bytes=job.processed_bytes,
+        remaining_bytes=remaining,
+        iteration=job.iteration,
+        dirty_bytes_per_second=None if dirty is None else dirty * MIB,
+        expected_end_at=expected_end_at,
+    )
 
 
 def final_figures(stats: Mapping[str, int | float | str]) -> FinalFigures:

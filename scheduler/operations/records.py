@@ -44,6 +44,20 @@ class MigrationState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a migration is that is under way. A field is None where the hypervisor does not tell it."""
+
+    transferred_bytes: int | None = None
+    remaining_bytes: int | None = None
+    """Of the memory, at this moment; what the guest writes adds to it."""
+    iteration: int | None = None
+    """How often QEMU has gone through the memory that was written again."""
+    dirty_bytes_per_second: float | None = None
+    expected_end_at: float | None = None
+    """Unix seconds; None also where the guest writes as fast as is carried over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationRecord:
     """One migration from request to verified outcome."""
 
@@ -73,6 +87,8 @@ class MigrationRecord:
     error: str = ""
     progress_ratio: float | None = None
     """Of a running one, 0..1; not journalled."""
+    progress: Progress | None = None
+    """Of a running one, where the hypervisor tells it; not journalled."""
 
 
 class PlacementOutcome(StrEnum):

@@ -97,6 +97,31 @@ MIGRATIONS_LONGEST = Family(
     Kind.GAUGE,
     "How long the migration that began first of those under way has been going on; 0 when there is none.",
 )
+_PAIR = ("source", "destination")
+PROGRESS_TRANSFERRED = Family(
+    "migrations_in_flight_transferred_bytes", Kind.GAUGE, "Bytes that migrations under way have carried over.", _PAIR
+)
+PROGRESS_REMAINING = Family(
+    "migrations_in_flight_remaining_bytes", Kind.GAUGE, "Memory that migrations under way have still to carry.", _PAIR
+)
+PROGRESS_DIRTY = Family(
+    "migrations_in_flight_dirty_bytes_per_second",
+    Kind.GAUGE,
+    "Rate at which guests that are being migrated write memory again.",
+    _PAIR,
+)
+PROGRESS_ITERATION = Family(
+    "migrations_in_flight_iterations",
+    Kind.GAUGE,
+    "How often the hypervisor has gone through written memory; of several migrations the most.",
+    _PAIR,
+)
+PROGRESS_END = Family(
+    "migrations_in_flight_expected_end_timestamp_seconds",
+    Kind.GAUGE,
+    "When migrations under way are expected to end, Unix time; no series while a guest writes too fast for that.",
+    _PAIR,
+)
 PLACEMENTS = Family("placements_total", Kind.COUNTER, "Placements of VMs that were to start.", ("outcome",))
 REJECTIONS = Family(
     "rejections_total", Kind.COUNTER, "Hosts that a filter ruled out for a VM, by the reason's code.", ("filter",)
@@ -212,6 +237,11 @@ CATALOGUE: tuple[Family, ...] = (
     MIGRATION_TRANSFERRED,
     MIGRATIONS_IN_FLIGHT,
     MIGRATIONS_LONGEST,
+    PROGRESS_TRANSFERRED,
+    PROGRESS_REMAINING,
+    PROGRESS_DIRTY,
+    PROGRESS_ITERATION,
+    PROGRESS_END,
     PLACEMENTS,
     REJECTIONS,
     RESERVATIONS,

@@ -1,15 +1,15 @@
 """The metrics that describe the cluster as it is, made at every scrape: what has vanished is no longer told."""
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from ..cluster.model import HostState, Snapshot, VmState
-from ..operations.records import MigrationRecord
+from ..operations.records import MigrationRecord, Progress
 from . import catalogue
 from .catalogue import Family
 from .control import HostStatus
@@ -28,6 +28,14 @@ _HOST_GAUGES: tuple[tuple[Family, Callable[[HostStatus], float | None]], ...] = 
     (catalogue.HOST_CONTENDED, lambda host: host.contended_seconds),
 )
 """A value of None is unknown and makes no series."""
+_PROGRESS_GAUGES: tuple[tuple[Family, Callable[[Progress], float | None], Callable[[Iterable[float]], float]], ...] = (
+    (catalogue.PROGRESS_TRANSFERRED, lambda progress: progress.transferred_bytes, sum),
+    (catalogue.PROGRESS_REMAINING, lambda progress: progress.remaining_bytes, sum),
+    (catalogue.PROGRESS_DIRTY, lambda progress: progress.dirty_bytes_per_second, sum),
+    (catalogue.PROGRESS_ITERATION, lambda progress: progress.iteration, max),
+    (catalogue.PROGRESS_END, lambda progress: progress.expected_end_at, max),
+)
+"""The value of one migration, and what several of the same pair amount to."""
 
 
 class ClusterCollector(Collector):
@@ -52,6 +60,7 @@ class ClusterCollector(Collector):
         longest = _gauge(catalogue.MIGRATIONS_LONGEST)
         longest.add_metric([], 0.0 if began is None else max(0.0, self._clock() - began))
         yield longest
+        yield from _progress_families(self._running())
         snapshot = self._snapshot()
         if snapshot is not None:
             yield from _snapshot_families(snapshot)
@@ -72,6 +81,20 @@ def _host_families(hosts: list[HostStatus]) -> Iterator[Metric]:
         in_flight.add_metric([host.name, "outbound"], host.outbound)
     yield info
     yield in_flight
+
+
+def _progress_families(running: Sequence[MigrationRecord]) -> Iterator[Metric]:
+    progress_of = defaultdict(list)
+    for record in running:
+        if record.progress is not None:
+            progress_of[record.source, record.destination].append(record.progress)
+    for family, value_of, amount in _PROGRESS_GAUGES:
+        gauge = _gauge(family)
+        for pair, progresses in progress_of.items():
+            values = [value for value in map(value_of, progresses) if value is not None]
+            if len(values) == len(progresses) or (values and amount is sum):
+                gauge.add_metric(list(pair), amount(values))
+        yield gauge
 
 
 def _snapshot_families(snapshot: Snapshot) -> Iterator[Metric]:

@@ -3,18 +3,23 @@
 import asyncio
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scheduler.cluster.model import VmState
 from scheduler.cluster.observation import DomainFacts, DomainObservation, HostFacts, HostObservation
+from scheduler.daemon.herald import Herald
 from scheduler.daemon.notices import BEHIND, Notices
 from scheduler.daemon.notify import Notifier
 from scheduler.daemon.waiting import happens
 from scheduler.daemon.whereabouts import Moved, Whereabouts
+from scheduler.operations.records import MigrationState, Progress
 from scheduler.simulation.clock import ManualClock
 from scheduler.web.control import Notice
+from scheduler.web.metrics import Metrics
+from tests.unit.web.memory import MemoryControl, migration_record
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -170,3 +175,19 @@ async def test_happens_tells_an_event_from_the_end_of_the_time():
     event.set()
     assert await waiting is True
     assert clock.monotonic() == 5
+
+
+def test_progress_is_told_at_each_tenth_and_each_doubling_of_iterations():
+    control, notices = MemoryControl(), Notices(lambda: 100.0)
+    herald = Herald(Metrics(control.snapshot, control.hosts), notices)
+    record = migration_record(state=MigrationState.MIGRATING, ended_at=None)
+    herald.migration(record)
+    for ratio, iteration in ((0.01, 1), (0.05, 1), (0.12, 1), (0.19, 2), (0.19, 3), (0.19, 4)):
+        progress = Progress(remaining_bytes=90 * 1024**2, iteration=iteration, dirty_bytes_per_second=5 * 1024**2)
+        herald.migration(replace(record, progress_ratio=ratio, progress=progress))
+    herald.migration(replace(record, state=MigrationState.COMPLETED, ended_at=110.0))
+    told = [notice.text for notice in notices._memory if notice.kind == "progress"]
+    assert told == [
+        f"web1 node1 -> node2: {across} is across, 90 MiB remain, iteration {iteration}, 5 MiB/s are written again"
+        for across, iteration in (("1%", 1), ("12%", 1), ("19%", 2), ("19%", 4))
+    ]

@@ -11,6 +11,7 @@ from scheduler.cluster.ports import MigrationOptions, RefusedError
 from scheduler.operations.records import MigrationState, Trigger
 from scheduler.operations.settings import MigrationClass, MigrationSettings
 
+MIB = 1024 * 1024
 COMPLETED, FAILED, ABORTED, UNKNOWN = (
     MigrationState.COMPLETED,
     MigrationState.FAILED,
@@ -49,6 +50,22 @@ async def test_progress_grows_and_ends_at_one(world):
     assert ratios == sorted(ratios)
     assert len(ratios) > 10
     assert ratios[-1] == 1.0
+
+
+async def test_progress_tells_bytes_iteration_dirty_rate_and_the_expected_end_while_it_runs(world):
+    uuid = world.vm("web", memory_mib=1000)
+    await world.look()
+    world.cluster.guest(uuid).dirty_mib_per_s = 10.0
+    asked = await world.ask(uuid, "node2")
+    await world.clock.advance(5.0)
+    progress = world.migrations.get(asked.id).progress
+    assert progress.transferred_bytes == pytest.approx(500 * MIB, rel=0.2)
+    assert progress.remaining_bytes + progress.transferred_bytes >= 1000 * MIB
+    assert progress.iteration == 1
+    assert progress.dirty_bytes_per_second == 10 * MIB
+    done = await world.clock.run(world.migrations.wait(asked.id))
+    assert progress.expected_end_at == pytest.approx(done.ended_at, abs=1.0)
+    assert world.told[-1].progress is None
 
 
 async def test_each_step_is_journalled_before_it_is_taken(world):

@@ -6,6 +6,7 @@ from scheduler.operations.records import (
     MigrationState,
     PlacementOutcome,
     PlacementRecord,
+    Progress,
     Trigger,
 )
 from scheduler.operations.settings import Mode
@@ -19,7 +20,10 @@ from .memory import SHORT, MemoryControl, migration_record
 def busy_metrics(control: MemoryControl, metrics: Metrics | None = None) -> Metrics:
     """All families have samples; or all that happened happens once more in `metrics`."""
     if metrics is None:
-        running = [migration_record(state=MigrationState.MIGRATING, started_at=940.0)]
+        progress = Progress(
+            transferred_bytes=1, remaining_bytes=2, iteration=1, dirty_bytes_per_second=0.5, expected_end_at=1010.0
+        )
+        running = [migration_record(state=MigrationState.MIGRATING, started_at=940.0, progress=progress)]
         metrics = Metrics(control.snapshot, control.hosts, lambda: running, clock=lambda: 1000.0)
     metrics.hosts_configured(["node1", "node2"])
     metrics.leads(leads=True)

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from scheduler.cluster.model import VmState
 from scheduler.cluster.observation import EventKind
 from scheduler.cluster.reason import Reason
-from scheduler.operations.records import MigrationState, PlacementOutcome, Trigger
+from scheduler.operations.records import MigrationState, PlacementOutcome, Progress, Trigger
 from scheduler.operations.settings import Mode
 from scheduler.planner.plan import Unmoved
 from scheduler.planner.standing import Standing
@@ -231,6 +231,26 @@ def test_the_longest_migration_under_way_is_told(control: MemoryControl) -> None
     assert value(metrics, "migrations_in_flight_longest_seconds") == 60
     running.clear()
     assert value(metrics, "migrations_in_flight_longest_seconds") == 0
+
+
+def test_progress_is_told_by_pair_while_it_lasts(control: MemoryControl) -> None:
+    first = Progress(
+        transferred_bytes=10, remaining_bytes=90, iteration=1, dirty_bytes_per_second=5.0, expected_end_at=2000.0
+    )
+    second = Progress(transferred_bytes=20, remaining_bytes=30, iteration=4)
+    running = [migration_record(progress=first), migration_record(progress=second), migration_record(progress=None)]
+    metrics = Metrics(control.snapshot, control.hosts, lambda: running, clock=lambda: 1000.0)
+    pair = {"source": "node1", "destination": "node2"}
+    assert value(metrics, "migrations_in_flight_transferred_bytes", **pair) == 30
+    assert value(metrics, "migrations_in_flight_remaining_bytes", **pair) == 120
+    assert value(metrics, "migrations_in_flight_dirty_bytes_per_second", **pair) == 5
+    # When both have ended nobody can tell as long as it is unknown of one.
+    assert value(metrics, "migrations_in_flight_expected_end_timestamp_seconds", **pair) is None
+    running.pop(1)
+    assert value(metrics, "migrations_in_flight_iterations", **pair) == 1
+    assert value(metrics, "migrations_in_flight_expected_end_timestamp_seconds", **pair) == 2000
+    running.clear()
+    assert value(metrics, "migrations_in_flight_remaining_bytes", **pair) is None
 
 
 def test_a_migration_to_a_host_that_nobody_configured_makes_no_series_of_its_own(metrics: Metrics) -> None:
