@@ -33,7 +33,8 @@ class Widening:
     what: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.what}"
+        text = f"{self.place}: {self.what}"
+        return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 _WORDS = frozenset({"metadata", "title", "description", "sysinfo", "name", "uuid", "genid", "cmdline"})

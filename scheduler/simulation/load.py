@@ -4,12 +4,15 @@ import csv
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf
 from pathlib import Path
 from typing import Final, TextIO
 
 REQUIRED: Final = ("time_s", "vm", "cpu_demand_cores")
 OPTIONAL: Final = ("memory_used_mib", "dirty_mib_per_s")
+MOST: Final = {"time_s": 366 * 86_400.0}
+"""What a column holds at most: a replay takes the longer the later its last time is."""
+MOST_OTHERWISE: Final = 1e12
 DEFAULT_STEP_S: Final = 60.0
 """How long the only time of a table lasts."""
 
@@ -110,9 +113,14 @@ def _number(where: str, column: str, text: str) -> float:
         value = float(text)
     except ValueError:
         value = -inf
-    if not (isfinite(value) and value >= 0):
-        raise LoadError(f"{where}: {column}: {text!r} is no number of 0 or more")
+    most = MOST.get(column, MOST_OTHERWISE)
+    if not 0 <= value <= most:  # nor is it NaN
+        raise LoadError(f"{where}: {column}: {_short(text)} is no number from 0 to {most:,.0f}")
     return value
+
+
+def _short(text: str) -> str:
+    return repr(text) if len(text) <= 40 else f"{text[:37]!r}..."
 
 
 def _some(names: Iterable[str]) -> str:

@@ -44,9 +44,9 @@ def test_optional_columns_may_stand_anywhere_and_be_empty(tmp_path: Path):
             HEADER + "0,web,1\n0,mail,1\n",
             "line 3: vm: 'mail' is not one running VM of the snapshot, allowed are db, web",
         ),
-        (HEADER + "0,web,much\n", "line 2: cpu_demand_cores: 'much' is no number of 0 or more"),
-        (HEADER + "-1,web,1\n", "line 2: time_s: '-1' is no number of 0 or more"),
-        (HEADER + "0,web,nan\n", "line 2: cpu_demand_cores: 'nan' is no number of 0 or more"),
+        (HEADER + "0,web,much\n", "line 2: cpu_demand_cores: 'much' is no number from 0 to 1,000,000,000,000"),
+        (HEADER + "-1,web,1\n", "line 2: time_s: '-1' is no number from 0 to 31,622,400"),
+        (HEADER + "0,web,nan\n", "line 2: cpu_demand_cores: 'nan' is no number from 0 to 1,000,000,000,000"),
         (HEADER + "0,web,1\n0,web,2\n", "line 3: vm: 'web' has a row for 0 s already"),
     ],
 )
