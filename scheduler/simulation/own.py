@@ -96,12 +96,16 @@ def _config_of(snapshot: Snapshot) -> Config:
     balance = BalanceSection()
     if settings is not None:
         told = {name: getattr(settings, name) for name in BalanceSection.model_fields if name != "weights"}
-        balance = BalanceSection.model_construct(**told, weights=WeightsSection(**settings.weights))
+        balance = BalanceSection.model_construct(
+            **told, weights=WeightsSection.model_construct(None, **settings.weights)
+        )
     return Config(
         balance=balance,
-        pins=tuple(PinSection(vm=rule.vm, hosts=rule.hosts, strength=rule.strength) for rule in rules.pins),
+        pins=tuple(
+            PinSection.model_construct(vm=rule.vm, hosts=rule.hosts, strength=rule.strength) for rule in rules.pins
+        ),
         anti_affinity=tuple(
-            AntiAffinitySection(
+            AntiAffinitySection.model_construct(
                 vms=rule.vms,
                 against=rule.against,
                 strength=rule.strength,
@@ -110,6 +114,10 @@ def _config_of(snapshot: Snapshot) -> Config:
             )
             for rule in rules.anti_affinity
         ),
-        affinity=tuple(AffinitySection(vms=rule.vms, strength=rule.strength) for rule in rules.affinity),
-        priorities=tuple(PrioritySection(vms=rule.vms, priority=rule.priority) for rule in rules.priorities),
+        affinity=tuple(
+            AffinitySection.model_construct(vms=rule.vms, strength=rule.strength) for rule in rules.affinity
+        ),
+        priorities=tuple(
+            PrioritySection.model_construct(vms=rule.vms, priority=rule.priority) for rule in rules.priorities
+        ),
     )

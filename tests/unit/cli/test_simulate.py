@@ -57,3 +57,11 @@ def test_bad_input_is_one_line_and_2(files: tuple[str, ...], wrong: tuple[str, .
     result = run(*files, *wrong)
     assert result.exit_code == 2
     assert said in result.stderr.splitlines()[-1]
+
+
+def test_rules_that_no_config_could_have_are_replayed_all_the_same(files: tuple[str, ...]):
+    path = Path(files[1])
+    snapshot = json.loads(path.read_text())
+    snapshot["rules"] = {"pins": [{"vm": "", "hosts": [""]}], "anti_affinity": [{"vms": [""]}]}
+    path.write_text(json.dumps(snapshot))
+    assert run(*files, "--policy", "virt-scheduler").exit_code == 0
