@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,11 @@ from .offline import BadInputError, print_json, read_snapshot
 
 if TYPE_CHECKING:
     from ..cluster.model import Snapshot
-    from ..cluster.settings import PlannerSettings
     from ..config.models import Config
     from ..simulation.load import LoadTable
     from ..simulation.meter import Figures
+    from ..simulation.replay import Replayed
+    from ..simulation.scenario import Scenario
     from ..simulation.script import Happening
     from ..simulation.steering import Steering
 
@@ -47,11 +49,13 @@ class Piece:
     config: "Config"
     load: "LoadTable"
     happenings: "tuple[Happening, ...]" = ()
+    scenario: "Scenario | None" = None
 
 
 @click.command()
 @click.option("--cluster", "snapshot_path", type=Path, metavar="SNAPSHOT", help="The cluster at the beginning.")
 @click.option("--load", "load_path", type=Path, metavar="FILE", help="What VMs want over time, CSV.")
+@click.option("--scenario", "folder", type=Path, metavar="DIR", help="Instead of both: a folder with a script.")
 @click.option("--history", is_flag=True, help="Instead of both: what the daemon here has recorded.")
 @click.option("--since", default="7d", show_default=True, metavar="TIME", help="How far back --history goes.")
 @click.option(
@@ -59,73 +63,188 @@ class Piece:
     "names",
     type=click.Choice([OWN, *OTHERS, "all"]),
     multiple=True,
-    default=(OWN, "none"),
-    help="What steers it; may be repeated.  [default: virt-scheduler and none]",
+    help="What steers it; may be repeated.  [default: virt-scheduler and, but for --scenario, none]",
 )
 @click.option("--config", "config_path", type=Path, metavar="F", help="The daemon's config, but hosts and mode.")
-@click.option("--seed", type=int, default=0, metavar="N", help="Of the chance by which migrations fail.")
+@click.option("--seed", type=int, metavar="N", help="Of all that happens by chance.  [default: the scenario's, or 0]")
 @click.option(
     "--failing", type=click.FloatRange(0, 1), default=0.0, metavar="RATIO", help="Part of migrations that fail."
 )
+@click.option(
+    "--forecast-error",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="RATIO",
+    help="Links and guests differ by so much.",
+)
+@click.option(
+    "--silent", type=click.FloatRange(0, 1), default=0.0, metavar="RATIO", help="Part of the time a host is not heard."
+)
+@click.option("--chart", "chart_path", type=Path, metavar="FILE", help="Draw what came of it: .svg or .png.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for other tools.")
 def simulate(  # noqa: PLR0913 - an argument an option
     *,
     snapshot_path: Path | None,
     load_path: Path | None,
+    folder: Path | None,
     history: bool,
     since: str,
     names: tuple[str, ...],
     config_path: Path | None,
-    seed: int,
+    seed: int | None,
     failing: float,
+    forecast_error: float,
+    silent: float,
+    chart_path: Path | None,
     as_json: bool,
 ) -> None:
     """Replay load on a cluster, and compare what the daemon would have done with what others would."""
     from .. import logs
+    from ..simulation.script import silences
+
+    logs.configure(level="error")
+    if chart_path is not None:
+        _drawable(chart_path)
+    piece = _piece(snapshot_path, load_path, config_path, folder, since if history else None)
+    if piece.scenario is not None:
+        seed, failing = seed if seed is not None else piece.scenario.seed, failing or piece.scenario.failing
+    chance = Chance(seed or 0, failing, forecast_error)
+    up = [host.name for host in piece.snapshot.hosts if host.state == "up"]
+    unheard = tuple(silences(up, piece.load.end_s, silent, chance.seed))
+    piece = dataclasses.replace(piece, happenings=(*piece.happenings, *unheard))
+    asked = (OWN,) if folder and not names else names or (OWN, "none")
+    found = {name: _run(piece, name, chance) for name in _chosen((OWN, "none", *asked) if history else asked)}
+    if chart_path is not None:
+        _draw(chart_path, found)
+    _tell(piece, found, history=history, as_json=as_json)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Chance:
+    """What goes wrong by chance."""
+
+    seed: int
+    failing_ratio: float
+    forecast_error_ratio: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Run:
+    """What one policy made of it. `log` is empty where no script was played."""
+
+    replayed: "Replayed"
+    log: str
+
+
+def _run(piece: Piece, name: str, chance: Chance) -> Run:
     from ..simulation.loop import run
     from ..simulation.replay import replay
     from ..simulation.scene import Scene
 
-    logs.configure(level="error")
-    piece = _piece(snapshot_path, load_path, config_path, since if history else None)
-    settings: PlannerSettings = piece.config.to_planner_settings()
-    found = {}
-    for name in _chosen((OWN, "none", *names) if history else names):
-        scene = Scene(piece.snapshot, settings, seed=seed, failing_ratio=failing)
-        found[name] = run(replay(scene, piece.load, _steering(name, piece.config), piece.happenings))
-    figures = {name: dataclasses.asdict(one.figures) for name, one in found.items()}
-    told = _sentence(piece, found[OWN].figures, found["none"].figures) if history else ""
+    scene = Scene(piece.snapshot, piece.config.to_planner_settings(), **dataclasses.asdict(chance))
+    replayed = run(replay(scene, piece.load, _steering(name, piece.config), piece.happenings))
+    if piece.scenario is None:
+        return Run(replayed, "")
+    from ..simulation.scenario import log_of
+
+    return Run(replayed, log_of(scene, piece.scenario, replayed.figures))
+
+
+def _tell(piece: Piece, found: dict[str, Run], *, history: bool, as_json: bool) -> None:
+    """Print it; exit code 1 when a scenario came out otherwise than its folder says."""
+    figures = {name: dataclasses.asdict(one.replayed.figures) for name, one in found.items()}
+    log = found[OWN].log if OWN in found else ""
+    wrong = bool(log and piece.scenario and piece.scenario.expected and log != piece.scenario.expected)
+    answer: dict[str, object] = {"policies": figures}
+    if history:
+        answer["sentence"] = _sentence(piece, found[OWN].replayed.figures, found["none"].replayed.figures)
+    if log:
+        answer |= {"log": log.splitlines(), "as_expected": not wrong}
     if as_json:
-        print_json({"policies": figures} | ({"sentence": told} if told else {}))
+        print_json(answer)
+    elif log and len(found) == 1:
+        click.echo(log, nl=False)
     else:
-        if told:
-            click.echo(f"{told}\n")
+        if history:
+            click.echo(f"{answer['sentence']}\n")
         _show(figures)
+    if wrong and piece.scenario is not None:
+        _show_difference(piece.scenario.expected, log)
+        sys.exit(1)
 
 
-def _piece(snapshot_path: Path | None, load_path: Path | None, config_path: Path | None, since: str | None) -> Piece:
+def _show_difference(expected: str, log: str) -> None:
+    from difflib import unified_diff
+
+    click.echo("virt-scheduler: it came out otherwise than expected:", err=True)
+    for line in unified_diff(expected.splitlines(), log.splitlines(), "expected.log", "now", n=1, lineterm=""):
+        click.echo(line, err=True)
+
+
+def _drawable(path: Path) -> None:
+    from ..simulation import chart
+    from ..simulation.load import LoadError
+
+    try:
+        chart.check(path)
+    except LoadError as error:
+        raise BadInputError(str(error)) from None
+
+
+def _draw(path: Path, found: dict[str, Run]) -> None:
+    from ..simulation import chart
+    from ..simulation.load import LoadError
+
+    try:
+        chart.draw(path, {name: one.replayed.moments for name, one in found.items()})
+    except LoadError as error:
+        raise BadInputError(str(error)) from None
+
+
+def _piece(
+    snapshot_path: Path | None, load_path: Path | None, config_path: Path | None, folder: Path | None, since: str | None
+) -> Piece:
     """What was asked for, read; BadInputError where that cannot be."""
+    from ..cluster.codec import SnapshotError
     from ..config.loading import ConfigError, load
     from ..simulation.load import LoadError, read_load
     from ..simulation.own import config_for
 
     try:
         if since is not None:
-            if snapshot_path or load_path:
-                raise BadInputError("--history: is instead of --cluster and --load, not beside them")
+            if snapshot_path or load_path or folder:
+                raise BadInputError("--history: is instead of --cluster, --load and --scenario, not beside them")
             return _recorded(load(config_path), since)
+        if folder is not None:
+            if snapshot_path or load_path:
+                raise BadInputError("--scenario: is instead of --cluster and --load, not beside them")
+            return _played(folder, config_path)
         if snapshot_path is None or load_path is None:
-            raise BadInputError("--cluster and --load: are needed both, or --history")
+            raise BadInputError("--cluster and --load: are needed both, or --history, or --scenario")
         snapshot = read_snapshot(snapshot_path)
         table = read_load(load_path, _uuids(snapshot))
         config = config_for(snapshot, None if config_path is None else load(config_path))
-    except LoadError as error:
+    except (LoadError, SnapshotError) as error:
         raise BadInputError(str(error)) from None
     except ConfigError as error:
         raise BadInputError(error.problems[0]) from None
     if config_path is not None:
         snapshot = dataclasses.replace(snapshot, rules=config.to_rules())
     return Piece(snapshot, config, table)
+
+
+def _played(folder: Path, config_path: Path | None) -> Piece:
+    from ..config.loading import load
+    from ..simulation.own import config_for
+    from ..simulation.scenario import read_scenario
+
+    scenario, own = read_scenario(folder), folder / "config.toml"
+    path = config_path or (own if own.exists() else None)
+    written = None if path is None else load(path)
+    snapshot = scenario.snapshot
+    if written is not None:
+        snapshot = dataclasses.replace(snapshot, rules=written.to_rules())
+    return Piece(snapshot, config_for(snapshot, written), scenario.load, scenario.happenings, scenario)
 
 
 def _recorded(written: "Config", since: str) -> Piece:

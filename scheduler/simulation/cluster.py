@@ -152,6 +152,7 @@ class SimulatedCluster(World):
         if uuid in target.domains and target.domains[uuid].state is not VmState.STOPPED:
             raise RefusedError(source, f"domain '{domain.name}' is already active on {destination}")
         bandwidth = min(options.bandwidth_mib_per_s or self.link_mib_per_s, self.link_mib_per_s)
+        bandwidth *= self.burden.bandwidth_factor()
         transfer = Transfer.of(domain, source, destination, options, bandwidth, self._clock())
         self._transfers[uuid] = transfer
         transfer.task = asyncio.create_task(self._carry(transfer), name=f"simulated-migration-{domain.name}")
@@ -204,7 +205,7 @@ class SimulatedCluster(World):
         if found.sampling_error:
             raise RefusedError(host, found.sampling_error)
         await self._sleep(SAMPLING_SECONDS)
-        return self._domain(found, uuid).guest.dirty_mib_per_s
+        return self._domain(found, uuid).guest.dirty_mib_per_s * self.burden.sampling_factor()
 
     async def _transfer(self, host: str, uuid: str) -> Transfer:
         await self._reach(host)

@@ -1,4 +1,4 @@
-"""The load table: what each VM wants over time, read from CSV; every mistake names its line and column."""
+"""The load table: what each VM wants over time, read from CSV or Parquet; a mistake names its line and column."""
 
 import csv
 from collections import defaultdict
@@ -34,9 +34,9 @@ class LoadTable:
 
 
 def read_load(path: Path, uuids: Mapping[str, str]) -> LoadTable:
-    """Read a table from CSV. `uuids` has the UUID of every name and UUID that the column `vm` may hold."""
+    """Read CSV, or Parquet by its name. `uuids` has the UUID of every name and UUID that the column `vm` may hold."""
     if path.suffix.lower() in {".parquet", ".pq"}:
-        raise LoadError(f"{path}: Parquet is not read, allowed is CSV with the columns {', '.join(REQUIRED)}")
+        return _parquet(path, uuids)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return _table(path, file, uuids)
@@ -66,6 +66,25 @@ def _table(path: Path, file: TextIO, uuids: Mapping[str, str]) -> LoadTable:
         raise LoadError(f"{path}: line {reader.line_num}: is no CSV: {error}") from None
     if not rows:
         raise LoadError(f"{path}: has no rows, allowed are one or more below the header")
+    return table_of(rows)
+
+
+def _parquet(path: Path, uuids: Mapping[str, str]) -> LoadTable:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise LoadError(f"{path}: Parquet needs pyarrow: pip install 'virt-scheduler[parquet]', or use CSV") from None
+    try:
+        columns = parquet.read_table(path).to_pydict()
+    except OSError as error:
+        raise LoadError(f"{path}: {error.strerror or error}") from None
+    except ArrowException as error:
+        raise LoadError(f"{path}: is no Parquet: {str(error).splitlines()[0]}") from None
+    header = list(columns)
+    cells = (["" if cell is None else str(cell) for cell in row] for row in zip(*columns.values(), strict=True))
+    rows = list(_rows(path, cells, _columns(path, header), len(header), uuids))
+    if not rows:
+        raise LoadError(f"{path}: has no rows, allowed are one or more")
     return table_of(rows)
 
 

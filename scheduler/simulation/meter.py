@@ -60,6 +60,9 @@ class Moment:
     contended_vms: int
     overloaded_hosts: int
     migrations: int
+    """So far."""
+    unserved_cores: float = 0.0
+    empty_hosts: int = 0
 
 
 @dataclass(slots=True)
@@ -168,11 +171,12 @@ class Meter:
         found.unserved_core_minutes += float(unserved.sum()) * minutes
         found.overloaded_host_minutes += overloaded * minutes
         found.memory_short_gib_minutes += float(np.maximum(0.0, held_mib - self._room_mib).sum()) / 1024 * minutes
-        found.hosts_empty += float(hosts - len(np.unique(place))) * span_s
+        empty = hosts - len(np.unique(place))
+        found.hosts_empty += float(empty) * span_s
         self._vm_days += len(place) * span_s / 86400
         self._hot.note(now_s - span_s, set(map(int, np.flatnonzero(unserved > 1e-9))))
         if not self.moments or now_s - self.moments[-1].time_s >= 60:
-            self.moments.append(Moment(now_s, waiting, overloaded, found.migrations))
+            self.moments.append(Moment(now_s, waiting, overloaded, found.migrations, float(unserved.sum()), empty))
 
     def _moved(self, uuid: str, host: str, at_s: float) -> None:
         row, names = self.rows[uuid], list(self._hosts)

@@ -45,6 +45,8 @@ async def replay(scene: Scene, load: LoadTable, steering: Steering, happenings: 
             now_s = until_s
             meter.take(now_s)
     finally:
-        await stage.end()
-        await steering.end()
+        try:
+            await stage.end()
+        finally:
+            await steering.end()
     return Replayed(meter.close(now_s), meter.moments)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from random import Random
+from typing import Final
 
 from ..cluster.model import Host, HostState, Snapshot, Vm, VmState
 from ..cluster.observation import DomainFacts, HostFacts
@@ -12,22 +13,43 @@ from .cluster import SimulatedCluster
 from .load import Wanted
 from .transfer import Burden
 
+LEAST_FACTOR: Final = 0.1
+"""So much of what was promised is there, however wrong the forecast."""
+
 
 class Scene:
-    """One cluster that a policy steers, from second 0 on. `seed` and `failing_ratio` decide which migrations fail."""
+    """One cluster that a policy steers, from second 0 on.
 
-    def __init__(self, snapshot: Snapshot, settings: PlannerSettings, *, seed: int, failing_ratio: float = 0.0) -> None:
+    By chance, from `seed`: a part of the migrations, `failing_ratio`, breaks off, and what forecasts rest on is wrong
+    by up to `forecast_error_ratio`: links are faster or slower than promised, guests write more or less than is told.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        settings: PlannerSettings,
+        *,
+        seed: int,
+        failing_ratio: float = 0.0,
+        forecast_error_ratio: float = 0.0,
+    ) -> None:
         self.snapshot = snapshot
         self.states = {host.name: host.state for host in snapshot.hosts}
         """Of the hosts, as the script has them now."""
         self.clock = ManualClock(wall=snapshot.taken_at.timestamp())
         self.cluster = SimulatedCluster(self.clock.monotonic, self.clock.sleep)
         chance = Random(seed)  # noqa: S311 - a replay must be the same each time
+
+        def wrong_by() -> float:
+            return max(LEAST_FACTOR, 1.0 + chance.uniform(-forecast_error_ratio, forecast_error_ratio))
+
         self.cluster.link_mib_per_s = settings.bandwidth_mib_per_s
         self.cluster.burden = Burden(
             host_cores=HOST_CORES / 2,
             guest_ratio=GUEST_SLOWDOWN,
             breaks_at=lambda: chance.random() if chance.random() < failing_ratio else None,
+            bandwidth_factor=wrong_by,
+            sampling_factor=wrong_by,
         )
         for host in snapshot.hosts:
             facts = HostFacts(

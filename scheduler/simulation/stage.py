@@ -18,7 +18,7 @@ class StageHand:
         self._scene = scene
         self._meter = meter
         self._steering = steering
-        self._asked: set[asyncio.Task[None]] = set()
+        self._asked: list[asyncio.Task[None]] = []
 
     def do(self, happening: Happening) -> None:
         """One deed, now."""
@@ -37,15 +37,19 @@ class StageHand:
         elif happening.deed is Deed.RETURN:
             scene.cluster.restore(subject)
             scene.states[subject] = HostState.UP
+        elif happening.deed in {Deed.BREAK, Deed.MEND}:
+            scene.cluster.host(subject).receive_breaks_at = 0.5 if happening.deed is Deed.BREAK else None
         else:
             scene.states[subject] = HostState.UP if happening.deed is Deed.UNCORDON else HostState.MAINTENANCE
             self._ask(self._steering.serve(happening.deed, subject))
 
     async def end(self) -> None:
-        """What is still waited for is given up."""
+        """Give up what is still waited for; an error in what is done is raised."""
         for task in self._asked:
             task.cancel()
-        await asyncio.gather(*self._asked, return_exceptions=True)
+        for outcome in await asyncio.gather(*self._asked, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome
 
     def _start(self, uuid: str, host: str | None) -> None:
         if self._scene.cluster.running_on(uuid):
@@ -75,6 +79,4 @@ class StageHand:
             self._meter.figures.placements_refused += 1
 
     def _ask(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._asked.add(task)
-        task.add_done_callback(self._asked.discard)
+        self._asked.append(asyncio.create_task(work))

@@ -22,6 +22,10 @@ class Burden:
     """Part of its CPU that the guest loses meanwhile."""
     breaks_at: Callable[[], float | None] = lambda: None
     """Asked for each migration: after which part of the memory it breaks off. None: it does not."""
+    bandwidth_factor: Callable[[], float] = lambda: 1.0
+    """Asked for each migration: how many times as fast as the link promises it gets on."""
+    sampling_factor: Callable[[], float] = lambda: 1.0
+    """Asked for each look at what a guest writes: how many times the truth it shows."""
 
 
 @dataclass(slots=True)

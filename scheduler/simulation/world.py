@@ -112,6 +112,10 @@ class World:
                 self._emit(host, EventKind.CRASHED, domain.uuid, domain.name, "host failed")
         self.cut(host, why)
 
+    def under_way(self) -> list[tuple[str, str, str]]:
+        """UUID, source and destination of each migration that runs."""
+        return [(one.uuid, one.source, one.destination) for one in self._transfers.values()]
+
     # How it works
 
     def _define(self, host: SimulatedHost, uuid: str, name: str, xml: str) -> None:

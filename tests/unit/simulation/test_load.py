@@ -1,5 +1,6 @@
 """Load tables: what is read, and the one line that is said of each mistake."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,9 +59,20 @@ def test_a_mistake_is_one_line_that_names_its_place(tmp_path: Path, text: str, s
     assert "\n" not in str(refused.value)
 
 
-def test_parquet_is_refused_and_csv_named(tmp_path: Path):
-    with pytest.raises(LoadError, match="Parquet is not read, allowed is CSV"):
+def test_parquet_without_its_library_is_refused_and_csv_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(LoadError, match=r"needs pyarrow: pip install 'virt-scheduler\[parquet\]', or use CSV"):
         read_load(written(tmp_path, "PAR1", "load.parquet"), UUIDS)
+
+
+def test_parquet_gives_the_same_table_and_its_mistakes_are_one_line(tmp_path: Path):
+    pyarrow = pytest.importorskip("pyarrow")
+    path = tmp_path / "load.parquet"
+    columns = {"time_s": [0, 60], "vm": ["web", "db"], "cpu_demand_cores": [1.0, 2.5], "memory_used_mib": [None, 512.0]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    assert read_load(path, UUIDS).changes == ((0.0, (("u1", 1.0, None, None),)), (60.0, (("u2", 2.5, 512.0, None),)))
+    with pytest.raises(LoadError, match="is no Parquet"):
+        read_load(written(tmp_path, "no such thing", "bad.parquet"), UUIDS)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path):
