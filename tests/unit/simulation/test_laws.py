@@ -21,7 +21,7 @@ from scheduler.simulation.script import silences
 
 RULES = Rules(pins=(Pin("vm0", ("node0", "node1")),), anti_affinity=(AntiAffinity(("vm[123]",)),))
 APART = ("vm1", "vm2", "vm3")
-MINUTES = 30
+MINUTES = 20
 COOLDOWN_S = 1800.0
 
 
@@ -87,8 +87,8 @@ def begun(random: Random) -> Snapshot:
 
 
 def load(random: Random, snapshot: Snapshot) -> LoadTable:
-    """Each VM wants something else every ten minutes."""
-    times = [600.0 * n for n in range(MINUTES // 10)]
+    """Each VM wants something else every five minutes."""
+    times = [300.0 * n for n in range(MINUTES // 5)]
     rows = [(time_s, (vm.uuid, random.uniform(0, 4), None, None)) for time_s in times for vm in snapshot.vms]
     return replace(table_of(rows), end_s=MINUTES * 60.0)
 

@@ -66,10 +66,10 @@ def test_parquet_without_its_library_is_refused_and_csv_named(tmp_path: Path, mo
 
 
 def test_parquet_gives_the_same_table_and_its_mistakes_are_one_line(tmp_path: Path):
-    pyarrow = pytest.importorskip("pyarrow")
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "load.parquet"
     columns = {"time_s": [0, 60], "vm": ["web", "db"], "cpu_demand_cores": [1.0, 2.5], "memory_used_mib": [None, 512.0]}
-    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    parquet.write_table(pyarrow.table(columns), path)
     assert read_load(path, UUIDS).changes == ((0.0, (("u1", 1.0, None, None),)), (60.0, (("u2", 2.5, 512.0, None),)))
     with pytest.raises(LoadError, match="is no Parquet"):
         read_load(written(tmp_path, "no such thing", "bad.parquet"), UUIDS)
