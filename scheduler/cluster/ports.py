@@ -198,8 +198,14 @@ class HypervisorCluster(Protocol):
 
         `copied` are the disks that would be copied along; CopyError when `destination` cannot take one in.
 
-        Raises PeerError when it cannot connect, MemoryPortError when it could not send the memory, UnsafeError and
-        RefusedError when something else stands against the migration.
+        Raises PeerError when it cannot connect, UnsafeError and RefusedError when something else stands against the
+        migration.
+        """
+
+    async def probe_memory_port(self, source: str, destination: str) -> bool:
+        """Have `source` send packets to where `destination` takes in memory; whether that could be tried.
+
+        Raises MemoryPortError when they do not get there.
         """
 
     async def job(self, host: str, uuid: str) -> Job | None:

@@ -271,6 +271,7 @@ async def _way(
     for uuid in [] if isinstance(look, HypervisorError) else _most_fit(look):
         try:
             await cluster.probe_migration(uuid, source.name, destination.name)
+            reached = await cluster.probe_memory_port(source.name, destination.name)
         except PeerError as error:
             result, text = Result.FAILED, f"{destination.peer_uri}: {error.text}"
         except MemoryPortError as error:
@@ -280,6 +281,7 @@ async def _way(
             continue
         else:
             result, text = Result.OK, f"{destination.peer_uri}: connected with the credentials of {source.name}"
+            text += "; packets get to its memory port" if reached else ""
         break
     return Finding(check="peer", host=source.name, destination=destination.name, result=result, text=text)
 

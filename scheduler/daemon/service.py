@@ -258,7 +258,7 @@ class Service:
             reasons = check_move(snapshot, current, to, settings)
             destination, refused = to, advice(reasons) if dry_run else texts(reasons)
         if dry_run and not refused and current.host is not None:
-            refused = advice(await preflight(self._rooms.cluster, current, destination))
+            refused = advice(await preflight(self._rooms.cluster, current, destination, memory_port=True))
         cost = predict(current, Paces(snapshot, settings).between(current, current.host or "", destination))
         request = MigrationRequest(
             vm=current.name,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 
-from ..cluster.model import LocalDisk
+from ..cluster.model import LocalDisk, VmState
 from ..cluster.observation import DomainFacts, DomainObservation, Event, HostObservation
 from ..cluster.ports import (
     BusyError,
@@ -18,7 +18,6 @@ from ..cluster.ports import (
     NoHostError,
     PeerError,
     RefusedError,
-    UnreachableError,
 )
 from . import dirty_rate, disk_copy, migration, peer
 from .acting import act
@@ -160,23 +159,26 @@ class LibvirtCluster:
             raise PeerError(source, f"no answer from {target.peer_uri} within {PROBE_TIMEOUT_S:.0f} s") from None
         if copied:
             await act(target, lambda connection: disk_copy.check(connection, destination, copied))
-        # Without an address of its own libvirt chooses where memory is sent, and does not tell beforehand.
-        if target.migration_address is None or await self._receives(destination):
-            return
+
+    async def probe_memory_port(self, source: str, destination: str) -> bool:
+        """Knock, if a stopped domain is there to do it with: one that runs could not be acted on meanwhile.
+
+        Where packets are swallowed libvirt holds the domain's job for two minutes. Without a migration address libvirt
+        chooses where memory is sent, and does not tell beforehand.
+        """
+        address, target = self._address(source), self._address(destination)
+        here, there = await self.observe(source), await self.observe(destination)
+        stopped = next((domain.uuid for domain in here.domains if domain.state is VmState.STOPPED), None)
+        receives = any(domain.incoming for domain in there.domains)
+        if stopped is None or receives or target.migration_address is None:
+            return False
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                await act(address, lambda connection: peer.knock(connection, source, uuid, target, disks))
+                await act(address, lambda connection: peer.knock(connection, source, stopped, target))
         except TimeoutError:
             text = f"no answer from {peer.memory_port(target)} within {PROBE_TIMEOUT_S:.0f} s"
             raise MemoryPortError(source, text) from None
-
-    async def _receives(self, host: str) -> bool:
-        """Whether a migration comes in there now, or that cannot be known."""
-        try:
-            look = await self.observe(host)
-        except UnreachableError:
-            return True
-        return any(domain.incoming for domain in look.domains)
+        return True
 
     async def job(self, host: str, uuid: str) -> Job | None:
         """The domain's running migration; None when it has none."""

@@ -41,14 +41,12 @@ def probe(
     raise error
 
 
-def knock(
-    connection: Connection, host: str, uuid: str, destination: HostAddress, copied_disks: Sequence[str] = ()
-) -> None:
+def knock(connection: Connection, host: str, uuid: str, destination: HostAddress) -> None:
     """Have the host send packets to the destination's port for memory. Raises MemoryPortError, LibvirtError.
 
     Not to be asked while a migration comes in there: QEMU would take the knock for it.
     """
-    error = _ask(connection, uuid, f"qemu+tcp://{memory_port(destination)}/system", copied_disks)
+    error = _ask(connection, uuid, f"qemu+tcp://{memory_port(destination)}/system")
     if error is None or (domain_of(error) in PEER_DOMAINS and alive(connection) and errno_of(error) not in _UNREACHED):
         return
     if domain_of(error) in PEER_DOMAINS and alive(connection):
@@ -62,7 +60,7 @@ def memory_port(destination: HostAddress) -> str:
     return f"[{address}]:{destination.migration_port}" if ":" in address else f"{address}:{destination.migration_port}"
 
 
-def _ask(connection: Connection, uuid: str, uri: str, copied_disks: Sequence[str]) -> Exception | None:
+def _ask(connection: Connection, uuid: str, uri: str, copied_disks: Sequence[str] = ()) -> Exception | None:
     """Libvirt's answer to a migration to `uri` that cannot come about."""
     domain = connection.lookupByUUIDString(uuid)
     root = parse(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE), "domain")

@@ -41,15 +41,19 @@ _REFUSALS: Final[dict[type[RefusedError], tuple[str, str, str]]] = {
 """Its code, what it says before the host's own words, and what would help; the special kinds first."""
 
 
-async def preflight(cluster: HypervisorCluster, vm: Vm, destination: str) -> tuple[Reason, ...]:
+async def preflight(
+    cluster: HypervisorCluster, vm: Vm, destination: str, *, memory_port: bool = False
+) -> tuple[Reason, ...]:
     """What the hosts hold against migrating `vm`, which runs, to `destination`; empty when nothing.
 
-    The source really connects to the destination with its own credentials, makes the checks of its own that begin a
-    migration, and sends packets to where the destination's QEMU will take in the memory, if that address is configured.
+    The source really connects to the destination with its own credentials, and makes the checks of its own that begin
+    a migration. With `memory_port` it also sends packets to where the destination's QEMU would take in the memory.
     """
     source = vm.host or ""
     try:
         await cluster.probe_migration(vm.uuid, source, destination, vm.copied_disks)
+        if memory_port:
+            await cluster.probe_memory_port(source, destination)
     except RefusedError as error:
         kind = next(kind for kind in _REFUSALS if isinstance(error, kind))
         code, text, remedy = _REFUSALS[kind]

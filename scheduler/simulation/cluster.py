@@ -15,6 +15,7 @@ from ..cluster.ports import (
     Definition,
     HostAddress,
     Job,
+    MemoryPortError,
     MigrationOptions,
     NoHostError,
     NotFoundError,
@@ -172,6 +173,13 @@ class SimulatedCluster(World):
         self._domain(await self._reach(source), uuid)
         if why := self._hosts[destination].unreachable or self._hosts[destination].peer_error:
             raise PeerError(source, f"unable to connect to server at {destination}: {why}")
+
+    async def probe_memory_port(self, source: str, destination: str) -> bool:
+        """See HypervisorCluster."""
+        await self._reach(source)
+        if why := self._hosts[destination].port_error:
+            raise MemoryPortError(source, why)
+        return True
 
     async def job(self, host: str, uuid: str) -> Job | None:
         """See HypervisorCluster."""

@@ -89,6 +89,8 @@ class SimulatedHost:
     """What starting a domain there fails with."""
     undefine_error: str = ""
     """What removing a definition there fails with."""
+    port_error: str = ""
+    """Why memory cannot be sent to it."""
     peer_error: str = ""
     """Why other hosts' hypervisors do not get to it."""
     receive_error: str = ""

@@ -228,11 +228,7 @@ def test_a_way_on_which_memory_cannot_go_is_found_before_the_attempt(clean_lab: 
     port = f"{clean_lab.hosts['node2'].migration_address}:49152"
     assert f"node1 cannot send memory to node2: unable to connect to server at '{port}'" in tried.out
     assert "open TCP ports 49152 to 49215" in tried.out
-    assert daemon.run("migrate", "vm1", "--to", "node2").exit_code == 1
-    record = daemon.migration_of("vm1", state="failed")
-    assert record is not None
-    assert record["started_at"] is None
-    assert running_on(clean_lab, "vm1") == []
+    assert daemon.migrations() == []
     examined = daemon.run("check", "--connect", "--json")
     ways = {one["destination"]: one for one in examined.json["findings"] if (one["check"], one["host"]) == WAYS}
     assert (ways["node2"]["result"], ways["node3"]["result"]) == ("failed", "ok")

@@ -265,9 +265,12 @@ async def test_a_probe_really_connects_and_leaves_no_trace(clean_lab: Lab, watch
     assert await cluster.domain("node2", uuid) is None
     assert len(watched.seen) == seen
 
+    await cluster.define("node1", clean_lab.guest_xml(GuestSpec("stopped")))
     clean_lab.fail_migrations("node3")
     with pytest.raises(MemoryPortError, match=r"node1: .*:49152"):
-        await cluster.probe_migration(uuid, "node1", "node3")
+        await cluster.probe_memory_port("node1", "node3")
+    assert await cluster.probe_memory_port("node1", "node2")
+    assert not await cluster.probe_memory_port("node2", "node1")  # has no stopped domain to try it with
     target = clean_lab.hosts["node3"]
     # Its root has no certificate to show.
     await cluster.connect(HostAddress(name="tls", uri=target.uri, peer_uri=f"qemu+tls://{target.address}/system"))

@@ -98,6 +98,13 @@ async def test_a_way_on_which_credentials_do_not_reach(cluster: SimulatedCluster
     assert by_place["peer", "node2", "node1"].result is Result.OK
 
 
+async def test_a_way_on_which_memory_does_not_get_through(cluster: SimulatedCluster):
+    cluster.host("node2").port_error = "no route to host"
+    by_place = await found(cluster)
+    assert by_place["peer", "node1", "node2"].result is Result.FAILED
+    assert by_place["peer", "node1", "node2"].text == "memory cannot be sent there: no route to host"
+
+
 async def test_a_way_needs_a_vm_to_be_tried_with(cluster: SimulatedCluster):
     cluster.host("node1").domains.clear()
     by_place = await found(cluster)

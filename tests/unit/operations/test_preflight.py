@@ -28,8 +28,13 @@ class Answering:
     failure: HypervisorError | None
 
     async def probe_migration(self, uuid: str, source: str, destination: str, copied: Sequence[LocalDisk] = ()) -> None:
+        if self.failure is not None and not isinstance(self.failure, MemoryPortError):
+            raise self.failure
+
+    async def probe_memory_port(self, source: str, destination: str) -> bool:
         if self.failure is not None:
             raise self.failure
+        return True
 
 
 @pytest.mark.parametrize(
@@ -47,5 +52,5 @@ class Answering:
     ids=["nothing", "peer", "port", "copy", "unsafe", "source", "busy", "unreachable"],
 )
 async def test_each_answer_has_its_reason(failure: HypervisorError | None, told: list[tuple[str, str]]):
-    reasons = await preflight(Answering(failure), VM, "b")  # type: ignore[arg-type]
+    reasons = await preflight(Answering(failure), VM, "b", memory_port=True)  # type: ignore[arg-type]
     assert [(reason.code, reason.text) for reason in reasons] == told
