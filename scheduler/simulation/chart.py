@@ -12,7 +12,7 @@ PANELS: Final = (
     ("contended_vms", "VMs that wait"),
     ("unserved_cores", "cores not served"),
     ("overloaded_hosts", "hosts above 90 %"),
-    ("empty_hosts", "hosts empty"),
+    ("empty_hosts", "hosts without a VM"),
     ("migrations", "migrations so far"),
 )
 """Fields of Moment."""
@@ -35,7 +35,7 @@ def draw(path: Path, moments: Mapping[str, Sequence[Moment]]) -> None:
             values = [getattr(moment, field) for moment in series]
             axis.step(hours, values, where="post", label=name, linewidth=1.2)
         axis.set_ylabel(title)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(bottom=0, top=None if axis.get_ylim()[1] >= 1 else 1)
         axis.grid(visible=True, alpha=0.3)
     axes[0].legend(loc="upper right", ncols=min(4, len(moments)), fontsize="small")
     axes[-1].set_xlabel("hours")
