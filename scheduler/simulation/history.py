@@ -1,6 +1,8 @@
 """A daemon's record of load made into a cluster and a script, so that other settings can be tried on what was."""
 
 import sqlite3
+import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -38,7 +40,7 @@ def read_history(path: Path, since: float) -> Recorded:
         minutes = list(read_minutes(path, since))
     except OSError as error:
         raise LoadError(f"{path}: {error.strerror}") from None
-    except (sqlite3.Error, ValueError, LookupError) as error:
+    except (sqlite3.Error, zlib.error, struct.error, ArithmeticError, TypeError, ValueError, LookupError) as error:
         raise LoadError(f"{path}: is no record of load: {error}") from None
     if len(minutes) < 2:
         raise LoadError(f"{path}: has {len(minutes)} minutes of that time, allowed are 2 or more")

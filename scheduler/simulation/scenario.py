@@ -1,7 +1,8 @@
 """A scenario: a folder with a cluster, a config, a script of what happens, and the log that must come of it.
 
 `cluster.json` is a snapshot, `config.toml` (may be absent) a daemon's config, `script.toml` the script, `expected.log`
-(may be absent) what a run must print. VMs that the script starts stand in the snapshot as stopped ones.
+(may be absent) what a run must print. VMs that the script starts stand in the snapshot as stopped ones,
+on the host that defines them.
 """
 
 import re
@@ -14,12 +15,12 @@ from uuid import NAMESPACE_OID, uuid5
 
 from pydantic import Field, ValidationError
 
-from ..cluster.codec import load_snapshot
+from ..cluster.codec import SnapshotError, load_snapshot
 from ..cluster.model import Snapshot
 from ..cluster.observation import EventKind
 from ..config.quantities import Duration
 from ..config.section import Section
-from .load import LoadError, LoadTable, Wanted
+from .load import MOST, MOST_OTHERWISE, LoadError, LoadTable, Wanted
 from .meter import Figures
 from .scene import Scene
 from .script import Deed, Happening
@@ -34,7 +35,7 @@ class Entry(Section):
     """What happens at one time: one deed or more, each with the VM or host that it is done to."""
 
     time_seconds: Duration
-    load: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    load: dict[str, Annotated[float, Field(ge=0, le=MOST_OTHERWISE)]] = Field(default_factory=dict)
     """VMs and the cores that they want from then on."""
     start: str = ""
     host: str = ""
@@ -59,7 +60,7 @@ class Entry(Section):
 class ScriptFile(Section):
     """The whole file."""
 
-    end_seconds: Annotated[Duration, Field(gt=0)]
+    end_seconds: Annotated[Duration, Field(gt=0, le=MOST["time_s"])]
     seed: int = 0
     failing: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Part of the migrations that break off by chance."""
@@ -91,9 +92,13 @@ def read_scenario(folder: Path) -> Scenario:
     except ValidationError as error:
         first = error.errors()[0]
         raise LoadError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except SnapshotError:
+        raise
+    except RecursionError:
+        raise LoadError(f"{path}: is no TOML: it is nested too deeply") from None
+    except ValueError as error:  # also of numbers and dates that cannot be
         raise LoadError(f"{path}: is no TOML: {error}") from None
-    uuids = {name: vm.uuid for vm in snapshot.vms for name in (vm.uuid, vm.name)}
+    uuids = {name: vm.uuid for vm in snapshot.vms if vm.host is not None for name in (vm.uuid, vm.name)}
     hosts = {host.name: host.name for host in snapshot.hosts}
     happenings: list[Happening] = []
     changes: list[tuple[float, tuple[Wanted, ...]]] = []
@@ -155,7 +160,9 @@ def _seen(scene: Scene, names: dict[str, str]) -> Iterable[tuple[float, str]]:
 
 def _known(where: str, name: str, known: dict[str, str]) -> str:
     if name not in known:
-        raise LoadError(f"{where}: {name!r} is unknown, allowed are {', '.join(sorted(known)[:8])}")
+        raise LoadError(
+            f"{where}: {name!r} is unknown, or a VM without a host, allowed are {', '.join(sorted(known)[:8])}"
+        )
     return known[name]
 
 

@@ -1,6 +1,8 @@
 """Whatever a config, a load table, a domain's XML or the body of a call holds: used, or refused by its place."""
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
@@ -10,10 +12,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from scheduler.cluster.codec import load_snapshot
 from scheduler.cluster.ports import DefinitionError
 from scheduler.hypervisor.blockers import SharedStorage
 from scheduler.hypervisor.domain_xml import read_definition
 from scheduler.hypervisor.widening import Allowed, find_widening
+from scheduler.operations.load_record import LoadRecorder
 from scheduler.web.app import create_app
 from scheduler.web.server import serve_api
 from tests.unit.hypervisor.test_widening import USUAL
@@ -65,6 +69,22 @@ role = "operator"
 hash = "sha256:28391a6e7c33d03c27ea69d38aff38d8858642ae8b34e5339c8df45f3d03358f"
 """
 LOAD = "time_s,vm,cpu_demand_cores,memory_used_mib\n0,web1,2,512\n0,web2,1,\n30,web1,2.5,600\n60,web2,0.5,9\n"
+SCRIPT = """
+end_seconds = "5min"
+seed = 3
+failing = 0.1
+[[at]]
+time_seconds = "1min"
+load = { web1 = 2, web2 = 0.5 }
+[[at]]
+time_seconds = "2min"
+start = "off"
+host = "b"
+[[at]]
+time_seconds = "3min"
+crash = "a"
+"""
+STARTABLE = SNAPSHOT | {"vms": [one | {"host": one.get("host", "a")} for one in SNAPSHOT["vms"]]}
 JUNK_TOML = (
     "0", "-1", "1e400", "nan", "inf", "10000000000000000000000", "''", "'x'", '"\\u0000"', '"a\\nb"', "[]", "[[]]",
     "{}", "{ a = 1 }", "true", "1979-05-27", "'tag:'", "'*'", "'10'", "'1' '2'", "[1, 'a']", "'9999999999999999 GiB'",
@@ -103,10 +123,14 @@ def spoiled_text(good: str, junk: tuple[str, ...], random: Random) -> bytes:
 
 
 def spoiled_config(random: Random) -> bytes:
+    return spoiled_toml(random.choice([CONFIG, EXAMPLE]), random)
+
+
+def spoiled_toml(good: str, random: Random) -> bytes:
     """Most of the time still TOML, with values that are not what is wanted."""
     if random.random() < 0.3:
-        return spoiled_text(random.choice([CONFIG, EXAMPLE]), JUNK_TOML, random)
-    lines = CONFIG.splitlines()
+        return spoiled_text(good, JUNK_TOML, random)
+    lines = good.splitlines()
     for _ in range(random.randint(1, 3)):
         number = random.randrange(len(lines))
         key, equals, _ = lines[number].partition(" = ")
@@ -194,6 +218,43 @@ def test_a_spoiled_snapshot_to_simulate_or_check(directory: Path, seed: int) -> 
     else:
         result = invoke("check", "--snapshot", file)
     check(result, "spoiled.json: ", "load.csv: ")
+
+
+@hypothesis_settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(0, 1_000_000))
+def test_a_spoiled_script(directory: Path, seed: int) -> None:
+    folder = directory / "scenario"
+    folder.mkdir(exist_ok=True)
+    (folder / "cluster.json").write_text(json.dumps(STARTABLE), encoding="utf-8")
+    (folder / "script.toml").write_bytes(spoiled_toml(SCRIPT, Random(seed)))
+    check(invoke("simulate", "--scenario", folder, "--policy", "none", "--json"), "script.toml: ", "cluster.json: ")
+
+
+@pytest.fixture(scope="module")
+def recorded(directory: Path) -> bytes:
+    """A daemon's record of ten minutes."""
+    path = directory / "whole.sqlite"
+    recorder, now = LoadRecorder(path), datetime.now(UTC)
+    snapshot = load_snapshot(json.dumps(SNAPSHOT), "it")
+    for minute in range(10):
+        recorder.add(replace(snapshot, taken_at=now - timedelta(minutes=20 - minute)), 86400.0)
+    (directory / "recording.toml").write_text(
+        f'state_directory = "{directory}"\n[[hosts]]\nname = "a"\nuri = "qemu+tls://a/system"\n'
+    )
+    return path.read_bytes()
+
+
+@hypothesis_settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(0, 1_000_000))
+def test_a_spoiled_record_of_load(directory: Path, recorded: bytes, seed: int) -> None:
+    """Cut off anywhere, or with bytes that are others, in pages as well as in what is packed in them."""
+    random, content = Random(seed), bytearray(recorded)
+    for _ in range(random.choice([0, 1, 1, 20, 200])):
+        content[random.randrange(len(content))] = random.randrange(256)
+    if seed % 3 == 0:
+        del content[random.randrange(len(content)) :]
+    (directory / "load.sqlite").write_bytes(content)
+    check(invoke("simulate", "--history", "--config", directory / "recording.toml"), "load.sqlite: ")
 
 
 @hypothesis_settings(max_examples=300, deadline=None, derandomize=True)
