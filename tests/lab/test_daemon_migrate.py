@@ -155,6 +155,12 @@ def test_progress_is_shown_and_an_aborted_one_stays_on_its_source(quick_lab: Lab
         "it advances",
     )
     assert 0 < first["progress_ratio"] < later["progress_ratio"] < 1
+    progress, metrics = later["progress"], daemon.metrics()
+    assert 0 < progress["transferred_bytes"] < progress["transferred_bytes"] + progress["remaining_bytes"]
+    assert progress["iteration"] >= 1
+    assert progress["expected_end_at"] > time.time()
+    assert 'migrations_in_flight_remaining_bytes{destination="node2",source="node1"}' in metrics
+    assert '"kind": "progress"' in daemon.run("events", "--json").out
     assert (daemon.host("node1")["outbound"], daemon.host("node2")["inbound"]) == (1, 1)
     assert daemon.vm("vm1")["destination"] == "node2"
     twice = daemon.run("migrate", "vm1", "--to", "node3")

@@ -5,9 +5,9 @@ import pytest
 from scheduler.lab.lab import Lab
 from tests.soak.soak import Soak
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(480)]
 
-SECONDS = 45.0
+SECONDS = 120.0
 
 
 def test_no_vm_comes_to_harm_while_everything_fails(quick_lab: Lab) -> None:
