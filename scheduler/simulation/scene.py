@@ -38,18 +38,19 @@ class Scene:
         """Of the hosts, as the script has them now."""
         self.clock = ManualClock(wall=snapshot.taken_at.timestamp())
         self.cluster = SimulatedCluster(self.clock.monotonic, self.clock.sleep)
-        chance = Random(seed)  # noqa: S311 - a replay must be the same each time
+        # One stream for each kind: looks and migrations of one moment may come in either order.
+        failing, links, looks = (Random(f"{seed} {kind}") for kind in ("failing", "links", "looks"))  # noqa: S311 - to be repeated
 
-        def wrong_by() -> float:
+        def wrong_by(chance: Random) -> float:
             return max(LEAST_FACTOR, 1.0 + chance.uniform(-forecast_error_ratio, forecast_error_ratio))
 
         self.cluster.link_mib_per_s = settings.bandwidth_mib_per_s
         self.cluster.burden = Burden(
             host_cores=HOST_CORES / 2,
             guest_ratio=GUEST_SLOWDOWN,
-            breaks_at=lambda: chance.random() if chance.random() < failing_ratio else None,
-            bandwidth_factor=wrong_by,
-            sampling_factor=wrong_by,
+            breaks_at=lambda: failing.random() if failing.random() < failing_ratio else None,
+            bandwidth_factor=lambda: wrong_by(links),
+            sampling_factor=lambda: wrong_by(looks),
         )
         for host in snapshot.hosts:
             facts = HostFacts(

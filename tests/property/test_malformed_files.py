@@ -231,7 +231,7 @@ def test_a_spoiled_script(directory: Path, seed: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def recorded(directory: Path) -> bytes:
+def recorded(directory: Path) -> Path:
     """A daemon's record of ten minutes."""
     path = directory / "whole.sqlite"
     recorder, now = LoadRecorder(path), datetime.now(UTC)
@@ -241,14 +241,14 @@ def recorded(directory: Path) -> bytes:
     (directory / "recording.toml").write_text(
         f'state_directory = "{directory}"\n[[hosts]]\nname = "a"\nuri = "qemu+tls://a/system"\n'
     )
-    return path.read_bytes()
+    return path
 
 
 @hypothesis_settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.integers(0, 1_000_000))
-def test_a_spoiled_record_of_load(directory: Path, recorded: bytes, seed: int) -> None:
+def test_a_spoiled_record_of_load(directory: Path, recorded: Path, seed: int) -> None:
     """Cut off anywhere, or with bytes that are others, in pages as well as in what is packed in them."""
-    random, content = Random(seed), bytearray(recorded)
+    random, content = Random(seed), bytearray(recorded.read_bytes())
     for _ in range(random.choice([0, 1, 1, 20, 200])):
         content[random.randrange(len(content))] = random.randrange(256)
     if seed % 3 == 0:
