@@ -113,7 +113,9 @@ def read_minutes(path: Path, since: float) -> Iterator[Minute]:
     if not path.exists():
         raise FileNotFoundError(2, "No such file, nothing has been recorded", str(path))
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)) as connection:
-        facts = {row: load_snapshot(text, str(path)) for row, text in connection.execute("SELECT id, text FROM facts")}
+        rows = connection.execute("SELECT id, text FROM facts")
+        # A damaged row may hold anything, even NULL.
+        facts = {row: load_snapshot(str(text), str(path)) for row, text in rows}
         oldest = since - BASE_EVERY_S
         rows = connection.execute("SELECT at, base, packed FROM minutes WHERE at >= ? ORDER BY at", [oldest])
         base: tuple[float, IntArray, IntArray] | None = None

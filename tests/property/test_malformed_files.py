@@ -233,28 +233,29 @@ def test_a_spoiled_script(directory: Path, seed: int) -> None:
 @pytest.fixture(scope="module")
 def recorded(directory: Path) -> Path:
     """A daemon's record of ten minutes."""
-    path = directory / "whole.sqlite"
+    path = directory / "recorded" / "whole.sqlite"
+    path.parent.mkdir()
     recorder, now = LoadRecorder(path), datetime.now(UTC)
     snapshot = load_snapshot(json.dumps(SNAPSHOT), "it")
     for minute in range(10):
         recorder.add(replace(snapshot, taken_at=now - timedelta(minutes=20 - minute)), 86400.0)
-    (directory / "recording.toml").write_text(
-        f'state_directory = "{directory}"\n[[hosts]]\nname = "a"\nuri = "qemu+tls://a/system"\n'
+    path.with_name("config.toml").write_text(
+        f'state_directory = "{path.parent}"\n[[hosts]]\nname = "a"\nuri = "qemu+tls://a/system"\n'
     )
     return path
 
 
 @hypothesis_settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.integers(0, 1_000_000))
-def test_a_spoiled_record_of_load(directory: Path, recorded: Path, seed: int) -> None:
+def test_a_spoiled_record_of_load(recorded: Path, seed: int) -> None:
     """Cut off anywhere, or with bytes that are others, in pages as well as in what is packed in them."""
     random, content = Random(seed), bytearray(recorded.read_bytes())
     for _ in range(random.choice([0, 1, 1, 20, 200])):
         content[random.randrange(len(content))] = random.randrange(256)
     if seed % 3 == 0:
         del content[random.randrange(len(content)) :]
-    (directory / "load.sqlite").write_bytes(content)
-    check(invoke("simulate", "--history", "--config", directory / "recording.toml"), "load.sqlite: ")
+    recorded.with_name("load.sqlite").write_bytes(content)
+    check(invoke("simulate", "--history", "--config", recorded.with_name("config.toml")), "load.sqlite: ")
 
 
 @hypothesis_settings(max_examples=300, deadline=None, derandomize=True)

@@ -79,7 +79,15 @@ class Libvirtd:
         assert self.socket.exists(), (self.directory / "stderr").read_text()
 
     def signal(self, number: signal.Signals) -> None:
-        os.kill(int(self._pid_file.read_text()), number)
+        """Send it; once this returns, one that was stopped does no more."""
+        pid = int(self._pid_file.read_text())
+        os.kill(pid, number)
+        while number is signal.SIGSTOP and not self._all_stopped(pid):
+            time.sleep(0.001)
+
+    def _all_stopped(self, pid: int) -> bool:
+        stats = (path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat"))
+        return all(stat.rpartition(") ")[2].startswith("T") for stat in stats)
 
     def kill(self) -> None:
         """As a crash: SIGKILL, and what it leaves behind stays."""
