@@ -29,7 +29,7 @@ demo: $(READY) ## A real cluster of three libvirt hosts on this machine, schedul
 test: $(READY) $(WHEELS)/.ready ## All tests; without root all but those on the lab.
 	@$(if $(AS_ROOT),scripts/packages test || true,scripts/packages lab test)
 	@$(VENV)/bin/pytest -m 'not lab' --numprocesses 2
-	@$(if $(AS_ROOT),,$(VENV)/bin/pytest -m 'lab and not alone' --numprocesses 2 --dist loadgroup)
+	@$(if $(AS_ROOT),,$(VENV)/bin/pytest -m 'lab and not alone' --numprocesses 2 --dist worksteal)
 	@$(if $(AS_ROOT),,$(VENV)/bin/pytest -m 'lab and alone')
 
 check: $(READY) ## Style, types and the laws of the house.

@@ -19,7 +19,7 @@ from tests.lab.machine import Machine
 from tests.lab.running_daemon import FAST, SLOW_MIGRATION, definitions, run_guests, running_on, until
 from tests.unit.web.pki import Authority
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("service")]
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 
 ROOT = Path(__file__).parents[2]
 UNIT = "virt-scheduler.service"
